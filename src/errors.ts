@@ -1,0 +1,20 @@
+/** What every failure of pollmode is: `code` for programs, `message` that names the thing, `fix` that mends it. */
+export class PollmodeError extends Error {
+  override name = "PollmodeError";
+  /** Upper-case identifier, e.g. `ARENA_OVERLAP`, `EINVAL`. Stable; programs may compare it. */
+  readonly code: string;
+  /** The exact command, option or setting that mends it. */
+  readonly fix: string;
+
+  constructor(code: string, message: string, fix: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    this.fix = fix;
+  }
+}
+
+/** One line for people: the message, then how to mend it. */
+export function describeError(error: unknown): string {
+  if (error instanceof PollmodeError) return `${error.message}\n  fix: ${error.fix}`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -1,0 +1,1 @@
+export { r32 } from "./mem.ts";

@@ -1,0 +1,125 @@
+// The memory intrinsics of the TypeScript engine: what hot code does to the arena, as functions over typed arrays.
+// `mem.as.ts` beside it is the same list for AssemblyScript, where each becomes one instruction; the build puts it
+// in this file's place. Hot code imports nothing else that differs between the two engines but `simd.ts`.
+//
+// An access outside the arena traps in WebAssembly. Here it throws ArenaTrap, so that both engines stop alike.
+
+let U8: Uint8Array = new Uint8Array(0);
+let U16: Uint16Array = new Uint16Array(0);
+let U32: Uint32Array = new Uint32Array(0);
+let I32: Int32Array = new Int32Array(0);
+let F64: Float64Array = new Float64Array(0);
+let clock: () => number = () => performance.now();
+let signal: (fd: number) => void = () => {};
+
+/** What an access outside the arena throws in the TypeScript engine: the counterpart of a WebAssembly trap. */
+export class ArenaTrap extends Error {
+  override name = "ArenaTrap";
+}
+
+/** Binds this thread's TypeScript engine to an arena. Explicit view lengths: see docs/decisions.md, "views". */
+export function attach(memory: WebAssembly.Memory, now: () => number, notifyFd: (fd: number) => void): void {
+  const { buffer } = memory;
+  const bytes = buffer.byteLength;
+  U8 = new Uint8Array(buffer, 0, bytes);
+  U16 = new Uint16Array(buffer, 0, bytes >>> 1);
+  U32 = new Uint32Array(buffer, 0, bytes >>> 2);
+  I32 = new Int32Array(buffer, 0, bytes >>> 2);
+  F64 = new Float64Array(buffer, 0, bytes >>> 3);
+  clock = now;
+  signal = notifyFd;
+}
+
+function outside(p: u32): never {
+  throw new ArenaTrap(`access outside the arena at 0x${p.toString(16)}`);
+}
+
+export function r8(p: u32): u32 {
+  return U8[p] ?? outside(p);
+}
+/** Loads and stores wider than a byte fall on their natural alignment; unaligned ones have their own names. */
+export function r16(p: u32): u32 {
+  return U16[p >>> 1] ?? outside(p);
+}
+export function r32(p: u32): u32 {
+  return U32[p >>> 2] ?? outside(p);
+}
+export function rf64(p: u32): f64 {
+  return F64[p >>> 3] ?? outside(p);
+}
+/** Little-endian load at any address. */
+export function r32u(p: u32): u32 {
+  return (r8(p) | (r8(p + 1) << 8) | (r8(p + 2) << 16) | (r8(p + 3) << 24)) >>> 0;
+}
+export function w8(p: u32, v: u32): void {
+  if (p >= U8.length) outside(p);
+  U8[p] = v;
+}
+export function w16(p: u32, v: u32): void {
+  if (p >= U8.length) outside(p);
+  U16[p >>> 1] = v;
+}
+export function w32(p: u32, v: u32): void {
+  if (p >= U8.length) outside(p);
+  U32[p >>> 2] = v;
+}
+export function wf64(p: u32, v: f64): void {
+  if (p >= U8.length) outside(p);
+  F64[p >>> 3] = v;
+}
+
+/** Atomic load: what follows is not read before it. For what another core or a device writes. */
+export function acquire32(p: u32): u32 {
+  if (p >= U8.length) outside(p);
+  return Atomics.load(U32, p >>> 2);
+}
+/** Store after which what was stored before is visible. x86 keeps stores in order, so it is a plain one. */
+export function publish32(p: u32, v: u32): void {
+  w32(p, v);
+}
+export function publish16(p: u32, v: u32): void {
+  w16(p, v);
+}
+/** Compare and exchange; returns the value found. */
+export function cas32(p: u32, expected: u32, v: u32): u32 {
+  if (p >= U8.length) outside(p);
+  return Atomics.compareExchange(U32, p >>> 2, expected, v);
+}
+/** Full barrier: earlier stores are visible before later loads are made. `p` is a word of the caller's own. */
+export function fence(p: u32): void {
+  Atomics.exchange(I32, p >>> 2, 0);
+}
+
+export function copyBytes(to: u32, from: u32, n: u32): void {
+  if (from + n > U8.length || to + n > U8.length) outside(from);
+  U8.copyWithin(to, from, from + n);
+}
+export function fillBytes(p: u32, v: u32, n: u32): void {
+  if (p + n > U8.length) outside(p);
+  U8.fill(v, p, p + n);
+}
+export function clz32(v: u32): u32 {
+  return Math.clz32(v);
+}
+export function min32(a: u32, b: u32): u32 {
+  return a < b ? a : b;
+}
+/** Product modulo 2^32. */
+export function mul32(a: u32, b: u32): u32 {
+  return Math.imul(a, b) >>> 0;
+}
+/** Milliseconds, as performance.now(). Some 25 ns: never once a packet. */
+export function now(): f64 {
+  return clock();
+}
+/** Adds one to the eventfd `fd`: a virtqueue's kick or call. A system call, so only where the peer asked for it. */
+export function notify(fd: u32): void {
+  signal(fd);
+}
+export function toF64(v: u32): f64 {
+  return v;
+}
+/** Truncates; `v` must lie in 0 … 2^32 - 1. */
+export function toU32(v: f64): u32 {
+  return v >>> 0;
+}
