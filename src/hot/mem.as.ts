@@ -10,6 +10,8 @@
 // @ts-ignore: decorator
 @inline export function r32u(p: u32): u32 { return load<u32>(p, 0, 1); }
 // @ts-ignore: decorator
+@inline export function w32u(p: u32, v: u32): void { store<u32>(p, v, 0, 1); }
+// @ts-ignore: decorator
 @inline export function rf64(p: u32): f64 { return load<f64>(p); }
 // @ts-ignore: decorator
 @inline export function w8(p: u32, v: u32): void { store<u8>(p, <u8>v); }
@@ -34,6 +36,8 @@
 @inline export function copyBytes(to: u32, from: u32, n: u32): void { memory.copy(to, from, n); }
 // @ts-ignore: decorator
 @inline export function fillBytes(p: u32, v: u32, n: u32): void { memory.fill(p, <u8>v, n); }
+// @ts-ignore: decorator
+@inline export function trap(): void { unreachable(); }
 // @ts-ignore: decorator
 @inline export function clz32(v: u32): u32 { return clz<u32>(v); }
 // @ts-ignore: decorator

@@ -51,6 +51,13 @@ export function rf64(p: u32): f64 {
 export function r32u(p: u32): u32 {
   return (r8(p) | (r8(p + 1) << 8) | (r8(p + 2) << 16) | (r8(p + 3) << 24)) >>> 0;
 }
+/** Little-endian store at any address. */
+export function w32u(p: u32, v: u32): void {
+  w8(p, v & 255);
+  w8(p + 1, (v >>> 8) & 255);
+  w8(p + 2, (v >>> 16) & 255);
+  w8(p + 3, v >>> 24);
+}
 export function w8(p: u32, v: u32): void {
   if (p >= U8.length) outside(p);
   U8[p] = v;
@@ -97,6 +104,10 @@ export function copyBytes(to: u32, from: u32, n: u32): void {
 export function fillBytes(p: u32, v: u32, n: u32): void {
   if (p + n > U8.length) outside(p);
   U8.fill(v, p, p + n);
+}
+/** Stops this lcore: the engine's own data contradict themselves. */
+export function trap(): void {
+  throw new ArenaTrap("the engine's own data contradict themselves");
 }
 export function clz32(v: u32): u32 {
   return Math.clz32(v);

@@ -1,0 +1,307 @@
+// The packed virtqueue (virtio 1.2, 2.8), driver's side: one ring of 16-byte descriptors {address u64, length u32, id u16,
+// flags u16} that both sides write. Same contract as hot-split.ts. A descriptor is handed over by the store of its id and
+// flags, which comes last. Wrap counters are bit SIZE of the free-running indices: 0 there means the counter is 1.
+import { Cache, Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
+import { cacheDrop, cachePut, cachePutOne, mbufFree } from "../../src/hot/mbuf.ts";
+import { acquire32, min32, publish32, r16, r32, w16, w32 } from "../../src/hot/mem.ts";
+import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
+import { writeMbuf } from "../../src/hot/simd.ts";
+import {
+  advanceFree,
+  cacheSlot,
+  claim,
+  clearHeader,
+  descriptorsOf,
+  headerFits,
+  kick,
+  place,
+  refillCount,
+  setFlag,
+} from "./hot-common.ts";
+import { giveBack } from "./hot-split.ts";
+import { Desc, Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
+
+const BOTH: u32 = 0x8080; // the AVAIL and USED bits of a flags half
+
+/** The flag bits of a descriptor that the device has used in the lap of `index`: both equal the wrap counter. */
+function usedBits(index: u32, size: u32): u32 {
+  return (index & size) == 0 ? BOTH : 0;
+}
+
+/** The flag bits that hand a descriptor over in the lap of `index`. */
+function availBits(index: u32, size: u32): u32 {
+  return (index & size) == 0 ? Desc.PACKED_AVAIL : Desc.PACKED_USED;
+}
+
+/** The device's event suppression structure: 1 if it wants to be kicked (RING_EVENT_FLAGS_DISABLE is 1). */
+function kickWanted(q: u32): u32 {
+  return r16(r32(q + Virtq.USED) + 2) == 1 ? 0 : 1;
+}
+
+/** Used descriptors that are ready from running index `first` on, looked for up to `most`. */
+function readyAt(q: u32, first: u32): u32 {
+  const size: u32 = r32(q + Virtq.SIZE);
+  const word: u32 = acquire32(r32(q + Virtq.DESC) + ((first & (size - 1)) << 4) + 12);
+  return ((word >>> 16) & BOTH) == usedBits(first, size) ? 1 : 0;
+}
+
+/** Received packets into the words at `pkts`, at most `n`. */
+export function packedRxBurst(q: u32, pkts: u32, n: u32): u32 {
+  refill(q);
+  kick(q, kickWanted(q), r32(q + Virtq.AVAIL_INDEX));
+  const avail: u32 = r32(q + Virtq.AVAIL_INDEX);
+  const start: u32 = r32(q + Virtq.USED_INDEX);
+  let index: u32 = start;
+  let got: u32 = 0;
+  let bytes: u32 = 0;
+  while (got < n && index != avail && readyAt(q, index) != 0) {
+    const used: u32 = takeOne(q, index, pkts + (got << 2));
+    if (used == 0) break;
+    index = (index + used) >>> 0;
+    consumed(q, index);
+    const mbuf: u32 = r32(pkts + (got << 2));
+    if (mbuf != 0) {
+      bytes = bytes + r32(mbuf + Mbuf.PKT_LEN);
+      got++;
+    }
+    if (r32(q + Queue.RUN) == 0) break;
+  }
+  if (index != start) countPackets(q, got, bytes);
+  return got;
+}
+
+function consumed(q: u32, index: u32): void {
+  w32(q + Virtq.USED_INDEX, index);
+  if ((r32(q + Virtq.FLAGS) & VirtqFlag.DISORDERED) != 0) advanceFree(q);
+  else w32(q + Virtq.FREE_INDEX, index);
+}
+
+/** As in hot-split.ts: the packet at `index` into the word at `out`; returns the descriptors it took, 0 if none. */
+function takeOne(q: u32, index: u32, out: u32): u32 {
+  const size: u32 = r32(q + Virtq.SIZE);
+  const desc: u32 = r32(q + Virtq.DESC) + ((index & (size - 1)) << 4);
+  const id: u32 = r16(desc + 12);
+  const length: u32 = (r32(desc + 8) - Header.BYTES) >>> 0;
+  w32(out, 0);
+  if (length > r32(q + Virtq.ROOM)) {
+    queueFail(q, QueueError.BAD_USED_LENGTH, length);
+    return 0;
+  }
+  if (id >= size) {
+    queueFail(q, QueueError.BAD_USED_ID, id);
+    return 0;
+  }
+  const data: u32 = r32(r32(q + Virtq.DATA) + (id << 2));
+  let buffers: u32 = 1;
+  if ((r32(q + Virtq.FLAGS) & VirtqFlag.MERGEABLE) != 0) {
+    buffers = r16(data - Header.NUM_BUFFERS_BEFORE);
+    if (buffers == 0 || buffers > ((r32(q + Virtq.AVAIL_INDEX) - index) >>> 0)) {
+      queueFail(q, QueueError.BAD_BUFFER_COUNT, buffers);
+      return 0;
+    }
+    // its last buffers may still be on their way
+    if (buffers > 1 && readyAt(q, (index + buffers - 1) >>> 0) == 0) return 0;
+  }
+  if (claim(q, id, index & (size - 1)) == 0) return 0;
+  const mbuf: u32 = r32(r32(q + Virtq.MBUFS) + (id << 2));
+  writeMbuf(mbuf, data, length, r32(q + Virtq.ORIGIN));
+  if (buffers > 1) return takeRest(q, index, buffers, mbuf, out);
+  if (length < <u32>Frame.LENGTH_MIN) {
+    bump(q + Queue.ERRORS, 1);
+    cachePutOne(r32(q + Queue.CACHE), mbuf);
+  } else w32(out, mbuf);
+  return 1;
+}
+
+/** The second to last buffer of a merged packet. Returns the descriptors taken; fewer than `buffers` if one is bad. */
+function takeRest(q: u32, index: u32, buffers: u32, head: u32, out: u32): u32 {
+  const mask: u32 = r32(q + Virtq.SIZE) - 1;
+  const room: u32 = r32(q + Virtq.ROOM) + Header.BYTES;
+  let total: u32 = r32(head + Mbuf.DATA_LEN);
+  let last: u32 = head;
+  for (let k: u32 = 1; k < buffers; k++) {
+    consumed(q, (index + k) >>> 0);
+    const desc: u32 = r32(q + Virtq.DESC) + (((index + k) & mask) << 4);
+    const id: u32 = r16(desc + 12);
+    const length: u32 = r32(desc + 8);
+    let bad: u32 = 0;
+    if (readyAt(q, (index + k) >>> 0) == 0) {
+      queueFail(q, QueueError.BAD_BUFFER_COUNT, buffers);
+      bad = 1;
+    } else if (length > room || length == 0) {
+      queueFail(q, QueueError.BAD_USED_LENGTH, length);
+      bad = 1;
+    } else if (claim(q, id, (index + k) & mask) == 0) bad = 1;
+    if (bad != 0) {
+      mbufFree(r32(q + Queue.CACHE), head);
+      return k;
+    }
+    const mbuf: u32 = r32(r32(q + Virtq.MBUFS) + (id << 2));
+    writeMbuf(mbuf, r32(r32(q + Virtq.DATA) + (id << 2)) - Header.BYTES, length, r32(q + Virtq.ORIGIN));
+    w32(last + Mbuf.NEXT, mbuf);
+    last = mbuf;
+    total = total + length;
+  }
+  w32(head + Mbuf.PKT_LEN, total);
+  w16(head + Mbuf.NB_SEGS, buffers);
+  w32(out, head);
+  return buffers;
+}
+
+function refill(q: u32): void {
+  const count: u32 = refillCount(q);
+  if (count == 0) return;
+  const cache: u32 = r32(q + Queue.CACHE);
+  const size: u32 = r32(q + Virtq.SIZE);
+  const mbufs: u32 = r32(q + Virtq.MBUFS);
+  const ring: u32 = r32(q + Virtq.DESC);
+  const length: u32 = r32(q + Virtq.ROOM) + Header.BYTES;
+  const avail: u32 = r32(q + Virtq.AVAIL_INDEX);
+  for (let k: u32 = 0; k < count; k++) {
+    const slot: u32 = (avail + k) & (size - 1);
+    const mbuf: u32 = r32(cacheSlot(cache, k));
+    if (mbuf != r32(mbufs + (slot << 2))) place(q, slot, mbuf);
+    w32(ring + (slot << 4) + 8, length); // the device wrote its own over it
+    publish32(ring + (slot << 4) + 12, (slot | ((availBits((avail + k) >>> 0, size) | Desc.WRITE) << 16)) >>> 0);
+  }
+  cacheDrop(cache, count);
+  w32(q + Virtq.AVAIL_INDEX, (avail + count) >>> 0);
+}
+
+/** Packets from the words at `pkts` to the device, as many as there are descriptors for. Returns how many. */
+export function packedTxBurst(q: u32, pkts: u32, n: u32): u32 {
+  packedTxClean(q);
+  if (r32(q + Queue.RUN) == 0) return 0;
+  const pool: u32 = r32(r32(q + Queue.CACHE) + Cache.POOL);
+  const size: u32 = r32(q + Virtq.SIZE);
+  let bytes: u32 = 0;
+  let k: u32 = 0;
+  for (; k < n; k++) {
+    const mbuf: u32 = r32(pkts + (k << 2));
+    const index: u32 = r32(q + Virtq.AVAIL_INDEX);
+    const room: u32 = size - ((index - r32(q + Virtq.FREE_INDEX)) >>> 0);
+    if (r32(mbuf + Mbuf.POOL) != pool) setFlag(q, VirtqFlag.MIXED);
+    if (r32(mbuf + Mbuf.NEXT) == 0 && headerFits(mbuf) != 0) {
+      if (room == 0) break;
+      const data: u32 = r32(mbuf + Mbuf.DATA);
+      clearHeader(data);
+      w32(r32(q + Virtq.MBUFS) + ((index & (size - 1)) << 2), mbuf);
+      const word: u32 = describe(q, index, data - Header.BYTES, r32(mbuf + Mbuf.DATA_LEN) + Header.BYTES, 0, index);
+      publish32(r32(q + Virtq.DESC) + ((index & (size - 1)) << 4) + 12, word);
+      w32(q + Virtq.AVAIL_INDEX, (index + 1) >>> 0);
+    } else if (chain(q, mbuf, room) == 0) break;
+    bytes = bytes + r32(mbuf + Mbuf.PKT_LEN);
+  }
+  kick(q, kickWanted(q), r32(q + Virtq.AVAIL_INDEX));
+  countPackets(q, k, bytes);
+  if (k < n) bump(q + Queue.STALLED, n - k);
+  return k;
+}
+
+/** Writes address and length of the descriptor at `index`; returns the word of id and flags that hands it over. */
+function describe(q: u32, index: u32, address: u32, length: u32, flags: u32, head: u32): u32 {
+  const size: u32 = r32(q + Virtq.SIZE);
+  const slot: u32 = index & (size - 1);
+  const desc: u32 = r32(q + Virtq.DESC) + (slot << 4);
+  const data: u32 = r32(q + Virtq.DATA) + (slot << 2);
+  if (r32(data) != address) {
+    w32(data, address);
+    w32(desc, address);
+  }
+  w32(desc + 8, length);
+  return ((head & (size - 1)) | ((availBits(index, size) | flags) << 16)) >>> 0;
+}
+
+/** A packet of several descriptors: the first one's flags are written last, for they hand over the whole chain. */
+function chain(q: u32, mbuf: u32, room: u32): u32 {
+  const size: u32 = r32(q + Virtq.SIZE);
+  const count: u32 = descriptorsOf(mbuf);
+  if (count > size) {
+    bump(q + Queue.ERRORS, 1);
+    mbufFree(r32(q + Queue.CACHE), mbuf);
+    return 1;
+  }
+  if (count > room) return 0;
+  const head: u32 = r32(q + Virtq.AVAIL_INDEX);
+  const ring: u32 = r32(q + Virtq.DESC);
+  let first: u32 = 0; // the head's word
+  let index: u32 = head;
+  let segment: u32 = mbuf;
+  let prefix: u32 = 0; // header bytes before the first segment
+  setFlag(q, VirtqFlag.CHAINED | VirtqFlag.MIXED);
+  const inFront: u32 = headerFits(mbuf);
+  if (inFront != 0) {
+    prefix = Header.BYTES;
+    clearHeader(r32(mbuf + Mbuf.DATA));
+  }
+  for (let k: u32 = 0; k < count; k++) {
+    let address: u32 = r32(q + Virtq.ZERO_HEADER);
+    let length: u32 = Header.BYTES;
+    if (k != 0 || inFront != 0) {
+      while (r32(segment + Mbuf.DATA_LEN) == 0) segment = r32(segment + Mbuf.NEXT);
+      address = r32(segment + Mbuf.DATA) - prefix;
+      length = r32(segment + Mbuf.DATA_LEN) + prefix;
+      segment = r32(segment + Mbuf.NEXT);
+      prefix = 0;
+    }
+    const word: u32 = describe(q, index, address, length, k + 1 < count ? Desc.NEXT : 0, head);
+    w32(r32(q + Virtq.MBUFS) + ((index & (size - 1)) << 2), 0);
+    if (k == 0) first = word;
+    else w32(ring + ((index & (size - 1)) << 4) + 12, word);
+    index = (index + 1) >>> 0;
+  }
+  w32(r32(q + Virtq.MBUFS) + ((head & (size - 1)) << 2), mbuf);
+  w32(r32(q + Virtq.CHAIN) + ((head & (size - 1)) << 2), count);
+  publish32(ring + ((head & (size - 1)) << 4) + 12, first);
+  w32(q + Virtq.AVAIL_INDEX, index);
+  return 1;
+}
+
+/**
+ * Takes sent packets back. With IN_ORDER one used descriptor may stand for a batch: it lies at the batch's first slot
+ * and names its last buffer ("In-order use of descriptors", virtio 1.2, 2.8); else it stands for the buffer it names.
+ */
+export function packedTxClean(q: u32): void {
+  kick(q, kickWanted(q), r32(q + Virtq.AVAIL_INDEX));
+  const size: u32 = r32(q + Virtq.SIZE);
+  const mbufs: u32 = r32(q + Virtq.MBUFS);
+  const avail: u32 = r32(q + Virtq.AVAIL_INDEX);
+  let used: u32 = r32(q + Virtq.USED_INDEX);
+  while (used != avail && readyAt(q, used) != 0) {
+    const id: u32 = r16(r32(q + Virtq.DESC) + ((used & (size - 1)) << 4) + 12);
+    const flags: u32 = r32(q + Virtq.FLAGS);
+    const oldest: u32 = r32(q + Virtq.FREE_INDEX);
+    if (id >= size || r32(mbufs + (id << 2)) == 0) {
+      queueFail(q, QueueError.BAD_USED_ID, id);
+      return;
+    }
+    const length: u32 = r32(r32(q + Virtq.CHAIN) + (id << 2));
+    if ((flags & VirtqFlag.IN_ORDER) != 0) {
+      const batch: u32 = ((id - used) & (size - 1)) + length;
+      if (batch > ((avail - used) >>> 0)) {
+        queueFail(q, QueueError.BAD_USED_ID, id);
+        return;
+      }
+      const end: u32 = (used + batch) >>> 0;
+      if ((flags & VirtqFlag.MIXED) == 0) putBatch(q, used, batch);
+      else while (r32(q + Virtq.FREE_INDEX) != end) giveBack(q);
+      used = end;
+    } else {
+      if (claim(q, id, oldest & (size - 1)) == 0) return;
+      used = (used + length) >>> 0;
+      giveBack(q);
+    }
+    w32(q + Virtq.USED_INDEX, used);
+  }
+}
+
+/** Single-descriptor packets of the cache's own pool, `n` from running index `from` on. */
+function putBatch(q: u32, from: u32, n: u32): void {
+  const size: u32 = r32(q + Virtq.SIZE);
+  const cache: u32 = r32(q + Queue.CACHE);
+  const slot: u32 = from & (size - 1);
+  const whole: u32 = min32(n, size - slot);
+  cachePut(cache, r32(q + Virtq.MBUFS) + (slot << 2), whole);
+  if (whole < n) cachePut(cache, r32(q + Virtq.MBUFS), n - whole);
+  w32(q + Virtq.FREE_INDEX, (from + n) >>> 0);
+}

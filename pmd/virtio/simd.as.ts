@@ -1,0 +1,54 @@
+// Vector variants of the receive loops; the contract stands in simd.ts.
+import { r32 } from "../../src/hot/mem.ts";
+import { Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
+
+export function takeQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
+  const flags: u32 = r32(q + Virtq.FLAGS);
+  if (n < 4 || (flags & VirtqFlag.DISORDERED) != 0) return 0;
+  const size: u32 = r32(q + Virtq.SIZE);
+  const entries: u32 = r32(q + Virtq.USED) + 4;
+  const mbufs: u32 = r32(q + Virtq.MBUFS);
+  const datas: u32 = r32(q + Virtq.DATA);
+  const mergeable: u32 = flags & VirtqFlag.MERGEABLE;
+  const origin: u64 = <u64>r32(q + Virtq.ORIGIN);
+  // a length from Header + Frame.LENGTH_MIN to Header + ROOM, by one unsigned comparison
+  const least = i32x4.splat(Header.BYTES + Frame.LENGTH_MIN);
+  const most = i32x4.splat(r32(q + Virtq.ROOM) - Frame.LENGTH_MIN);
+  const header = i32x4.splat(Header.BYTES);
+  let k: u32 = 0;
+  while (k + 4 <= n) {
+    const slot: u32 = (position + k) & (size - 1);
+    if (slot + 4 > size) break;
+    const entry: u32 = entries + (slot << 3);
+    const low = v128.load(entry), high = v128.load(entry + 16); // id0 len0 id1 len1 | id2 len2 id3 len3
+    const ids = v128.shuffle<i32>(low, high, 0, 2, 4, 6);
+    const lengths = v128.shuffle<i32>(low, high, 1, 3, 5, 7);
+    const wanted = i32x4.add(i32x4.splat(slot), i32x4(0, 1, 2, 3));
+    const bad = v128.or(v128.xor(ids, wanted), i32x4.gt_u(i32x4.sub(lengths, least), most));
+    if (v128.any_true(bad)) break;
+    const data = v128.load(datas + (slot << 2));
+    const d0: u32 = i32x4.extract_lane(data, 0), d1: u32 = i32x4.extract_lane(data, 1);
+    const d2: u32 = i32x4.extract_lane(data, 2), d3: u32 = i32x4.extract_lane(data, 3);
+    if (mergeable != 0) {
+      const single = (load<u16>(d0 - 2) ^ 1) | (load<u16>(d1 - 2) ^ 1) | (load<u16>(d2 - 2) ^ 1) | (load<u16>(d3 - 2) ^ 1);
+      if (single != 0) break;
+    }
+    const frames = i32x4.sub(lengths, header);
+    const four = v128.load(mbufs + (slot << 2));
+    v128.store(pkts + (k << 2), four);
+    fill(i32x4.extract_lane(four, 0), d0, i32x4.extract_lane(frames, 0), origin);
+    fill(i32x4.extract_lane(four, 1), d1, i32x4.extract_lane(frames, 1), origin);
+    fill(i32x4.extract_lane(four, 2), d2, i32x4.extract_lane(frames, 2), origin);
+    fill(i32x4.extract_lane(four, 3), d3, i32x4.extract_lane(frames, 3), origin);
+    k += 4;
+  }
+  return k;
+}
+
+// writeMbuf of src/hot/simd.as.ts
+// @ts-ignore: decorator
+@inline function fill(mbuf: u32, data: u32, length: u32, origin: u64): void {
+  store<u64>(mbuf, <u64>data | (<u64>length << 32));
+  store<u64>(mbuf, <u64>length, 8);
+  store<u64>(mbuf, origin, 16);
+}

@@ -1,0 +1,75 @@
+// The driver contract's hot side: a burst in, a burst out, whatever driver the queue belongs to.
+import { nullRxBurst, nullTxBurst } from "../../pmd/null/hot.ts";
+import { ringRxBurst, ringTxBurst } from "../../pmd/ring/hot.ts";
+import { packedCall, vhostPackedRxBurst, vhostPackedTxBurst } from "../../pmd/vhost/hot-packed.ts";
+import { splitCall, vhostSplitRxBurst, vhostSplitTxBurst } from "../../pmd/vhost/hot-split.ts";
+import { packedRxBurst, packedTxBurst, packedTxClean } from "../../pmd/virtio/hot-packed.ts";
+import { splitRxBurst, splitTxBurst, splitTxClean } from "../../pmd/virtio/hot-split.ts";
+import { Queue, QueueKind } from "./layout.ts";
+import { r32 } from "./mem.ts";
+
+/**
+ * Receives up to `n` packets from queue block `q` into the words at `pkts`. Returns how many; they are the caller's.
+ * A queue that is stopped gives none.
+ */
+export function rxBurst(q: u32, pkts: u32, n: u32): u32 {
+  if (r32(q + Queue.RUN) == 0) return 0;
+  switch (r32(q)) {
+    case QueueKind.VIRTIO_SPLIT:
+      return splitRxBurst(q, pkts, n);
+    case QueueKind.VIRTIO_PACKED:
+      return packedRxBurst(q, pkts, n);
+    case QueueKind.VHOST_SPLIT:
+      return vhostSplitRxBurst(q, pkts, n);
+    case QueueKind.VHOST_PACKED:
+      return vhostPackedRxBurst(q, pkts, n);
+    case QueueKind.RING:
+      return ringRxBurst(q, pkts, n);
+    case QueueKind.NULL:
+      return nullRxBurst(q, pkts, n);
+    default:
+      return 0;
+  }
+}
+
+/** Sends the packets at `pkts`. Returns how many the queue took; the others are still the caller's. */
+export function txBurst(q: u32, pkts: u32, n: u32): u32 {
+  if (r32(q + Queue.RUN) == 0) return 0;
+  switch (r32(q)) {
+    case QueueKind.VIRTIO_SPLIT:
+      return splitTxBurst(q, pkts, n);
+    case QueueKind.VIRTIO_PACKED:
+      return packedTxBurst(q, pkts, n);
+    case QueueKind.VHOST_SPLIT:
+      return vhostSplitTxBurst(q, pkts, n);
+    case QueueKind.VHOST_PACKED:
+      return vhostPackedTxBurst(q, pkts, n);
+    case QueueKind.RING:
+      return ringTxBurst(q, pkts, n);
+    case QueueKind.NULL:
+      return nullTxBurst(q, pkts, n);
+    default:
+      return 0;
+  }
+}
+
+/** To be called now and then for a transmit queue that has nothing to send: takes sent packets back, wakes the peer. */
+export function txIdle(q: u32): void {
+  if (r32(q + Queue.RUN) == 0) return;
+  switch (r32(q)) {
+    case QueueKind.VIRTIO_SPLIT:
+      splitTxClean(q);
+      break;
+    case QueueKind.VIRTIO_PACKED:
+      packedTxClean(q);
+      break;
+    case QueueKind.VHOST_SPLIT:
+      splitCall(q);
+      break;
+    case QueueKind.VHOST_PACKED:
+      packedCall(q);
+      break;
+    default:
+      break;
+  }
+}

@@ -1,0 +1,195 @@
+// The blocks that control code and hot code share, as byte offsets into the arena. All of them lie in private zones:
+// no peer and no device ever writes here, so what stands in them may be trusted.
+//
+// `const enum`, because both compilers replace its names by numbers; an imported `const` would cost the TypeScript
+// engine a load each (docs/decisions.md, "constants").
+
+/** A packet's metadata, 64 bytes: one cache line. Its data lies elsewhere, where peers and devices may write. */
+export const enum Mbuf {
+  /** Arena offset of the segment's first byte. */
+  DATA = 0,
+  /** Bytes in this segment. */
+  DATA_LEN = 4,
+  /** Bytes in the whole packet; meant in the first segment alone. */
+  PKT_LEN = 8,
+  /** The next segment's mbuf, 0 in the last one. */
+  NEXT = 12,
+  /** u16: the port it came in by. */
+  PORT = 16,
+  /** u16: segments in the packet. */
+  NB_SEGS = 18,
+  /** Offload flags; none are defined yet, receive writes 0. */
+  OL_FLAGS = 20,
+  RSS_HASH = 24,
+  VLAN_TCI = 28,
+  /** First byte of the buffer, where the headroom begins. Constant. */
+  BUF = 32,
+  /** Bytes of the buffer, headroom included. Constant. */
+  BUF_LEN = 36,
+  /** The pool it belongs to. Constant. */
+  POOL = 40,
+  /** The application's own 20 bytes. */
+  USER = 44,
+  BYTES = 64,
+}
+
+/** A packet buffer. */
+export const enum Buffer {
+  /** Bytes before the frame of a fresh buffer, as RTE_PKTMBUF_HEADROOM. A multiple of 64: frames start a cache line. */
+  HEADROOM = 128,
+}
+
+/** A pool of mbufs: the stack that all lcores share. Each lcore has a cache in front of it. */
+export const enum Pool {
+  FIRST = 0,
+  COUNT = 4,
+  /** u32[COUNT]: the free mbufs that no cache holds. */
+  STACK = 8,
+  /** The segment's capacity behind the headroom, bytes. */
+  DATA_ROOM = 12,
+  /** u32[LCORES]: each lcore's cache, 0 where it has none. */
+  CACHES = 16,
+  /** On a line of their own: what lcores fight for. */
+  LOCK = 64,
+  TOP = 68,
+  BYTES = 128,
+}
+
+/** One lcore's cache of one pool: a first-in-first-out queue, so that buffers keep their order (see mbuf.ts). */
+export const enum Cache {
+  POOL = 0,
+  /** u32[MASK + 1]; as large as the pool, so that a put never fails. */
+  RING = 4,
+  MASK = 8,
+  HEAD = 12,
+  TAIL = 16,
+  /** Above so many the older half goes back to the pool. */
+  HIGH = 20,
+  LCORE = 24,
+  BYTES = 64,
+}
+
+/** What every queue block begins with; the driver's own words follow at `DRIVER`. */
+export const enum Queue {
+  KIND = 0,
+  /** 1 while the lcore may touch the queue. Control sets and clears it; an error clears it. */
+  RUN = 4,
+  /** QueueError, 0 if none. */
+  ERROR = 8,
+  /** What was wrong: the index, id or length that the peer gave. */
+  ERROR_ARG = 12,
+  PORT = 16,
+  INDEX = 20,
+  /** The owning lcore's cache of the queue's pool. */
+  CACHE = 24,
+  /** Other direction of the same pair, for a driver that needs it. */
+  PAIR = 28,
+  /** f64 counters. */
+  PACKETS = 32,
+  BYTES = 40,
+  /** Packets dropped for their own fault: runts, oversize. */
+  ERRORS = 48,
+  /** Receive: times that no mbuf was to be had. Transmit: packets refused because the ring was full. */
+  STALLED = 56,
+  DRIVER = 64,
+  BLOCK_BYTES = 256,
+}
+
+/** Who serves a queue. */
+export const enum QueueKind {
+  NULL = 1,
+  RING = 2,
+  VIRTIO_SPLIT = 3,
+  VIRTIO_PACKED = 4,
+  VHOST_SPLIT = 5,
+  VHOST_PACKED = 6,
+}
+
+/** Why a queue stopped itself. Texts: src/ethdev/queue-errors.ts. */
+export const enum QueueError {
+  NONE = 0,
+  USED_INDEX_JUMPED = 1,
+  BAD_USED_ID = 2,
+  BAD_USED_LENGTH = 3,
+  BAD_BUFFER_COUNT = 4,
+  AVAIL_INDEX_JUMPED = 5,
+  BAD_HEAD = 6,
+  BAD_NEXT = 7,
+  CHAIN_TOO_LONG = 8,
+  BAD_ADDRESS = 9,
+  ZERO_LENGTH = 10,
+  BAD_DIRECTION = 11,
+  BAD_INDIRECT = 12,
+  NO_HEADER = 13,
+}
+
+/** One lcore's control block: the command mailbox, the heartbeat, what it measured. */
+export const enum Lcore {
+  /** LcoreCommand; control writes it and wakes the lcore by Atomics.notify. */
+  COMMAND = 0,
+  /** LcoreState; the lcore writes it. */
+  STATE = 4,
+  /** Counts rounds of 256 polls. */
+  HEARTBEAT = 8,
+  STREAMS = 12,
+  /** Stream blocks, STREAMS of them. */
+  STREAM = 16,
+  BURST = 20,
+  ID = 24,
+  /** Where an lcore's thread shows itself: Linux thread id. */
+  TID = 28,
+  POLLS = 32,
+  EMPTY_POLLS = 40,
+  PACKETS = 48,
+  /** Sampled polls that brought packets: their time in ns, packets and number. */
+  BUSY_NS = 56,
+  BUSY_PACKETS = 64,
+  BUSY_POLLS = 72,
+  /** Longest time between two rounds, ns, since cleared. */
+  ROUND_NS_MAX = 80,
+  /** u32[BURST + 1] polls by packets brought. */
+  BURST_HISTOGRAM = 88,
+  /** u32[Histogram.BUCKETS] poll-to-poll times, sampled. */
+  POLL_HISTOGRAM = 92,
+  /** u32[]: the mbufs of the burst at hand. */
+  PKTS = 96,
+  /** Milliseconds of the last round's end. */
+  LAST_MS = 104,
+  BYTES = 128,
+}
+
+export const enum LcoreCommand {
+  IDLE = 0,
+  RUN = 1,
+  QUIT = 2,
+}
+
+export const enum LcoreState {
+  STARTING = 0,
+  WAITING = 1,
+  RUNNING = 2,
+  FAILED = 3,
+  ENDED = 4,
+}
+
+/** What an lcore does over and over: receive from one queue, treat by one mode, send to another. */
+export const enum Stream {
+  MODE = 0,
+  RX_QUEUE = 4,
+  TX_QUEUE = 8,
+  /** A cache for modes that make packets. */
+  CACHE = 12,
+  /** The mode's own words, 64 bytes. */
+  STATE = 16,
+  /** f64: packets that transmit refused and that were given back. */
+  TX_DROPPED = 80,
+  /** f64: packets that the mode itself gave back without sending, having found fault with them. */
+  BAD = 88,
+  BLOCK_BYTES = 128,
+}
+
+/** Log-linear histogram of ns: 64 buckets each power of two, so a value is known to 1.6 %. */
+export const enum Histogram {
+  SUB_BITS = 6,
+  BUCKETS = 1728,
+}

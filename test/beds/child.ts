@@ -1,0 +1,140 @@
+// A long-running program that a test owns: its output is collected, and it cannot outlive the test.
+import { type ChildProcess, spawn } from "node:child_process";
+import { PollmodeError } from "../../src/errors.ts";
+
+export interface ExitStatus {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+}
+
+/** Output beyond this is forgotten from its beginning. */
+const outputCharsMax = 8 * 2 ** 20;
+const tailLines = 25;
+const living = new Set<ChildProcess>();
+
+process.on("exit", () => {
+  for (const child of living) child.kill("SIGKILL");
+});
+
+export class OwnedProcess implements AsyncDisposable {
+  /** Settles when the program has ended and all its output has been read. Never rejects. */
+  readonly exited: Promise<ExitStatus>;
+  readonly name: string;
+  #child: ChildProcess;
+  #output = "";
+  #status: ExitStatus | undefined;
+  #watchers = new Set<() => void>();
+
+  constructor(name: string, command: string, args: string[], env: NodeJS.ProcessEnv = process.env) {
+    this.name = name;
+    // The kernel kills it too when this process dies without a chance to: setpriv becomes the program itself.
+    const wrapped = ["--pdeathsig", "KILL", "--", command, ...args];
+    const child = spawn("setpriv", wrapped, { env, stdio: ["pipe", "pipe", "pipe"] });
+    this.#child = child;
+    living.add(child);
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8");
+      stream.on("data", (text: string) => this.#collect(text));
+    }
+    child.stdin.on("error", () => {}); // written to after its end
+    this.exited = new Promise((resolve) => {
+      const settle = (status: ExitStatus) => {
+        living.delete(child);
+        this.#status = status;
+        for (const watcher of [...this.#watchers]) watcher();
+        resolve(status);
+      };
+      child.once("close", (code, signal) => settle({ code, signal }));
+      child.once("error", (error) => {
+        this.#collect(`${error.message}\n`);
+        settle({ code: -1, signal: null });
+      });
+    });
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Set once the program has ended. */
+  get status(): ExitStatus | undefined {
+    return this.#status;
+  }
+
+  /** stdout and stderr as they came, without carriage returns. */
+  get output(): string {
+    return this.#output;
+  }
+
+  /** The last lines, for error messages. */
+  get tail(): string {
+    return this.#output.trimEnd().split("\n").slice(-tailLines).join("\n");
+  }
+
+  #collect(text: string): void {
+    this.#output = (this.#output + text.replaceAll("\r", "")).slice(-outputCharsMax);
+    for (const watcher of [...this.#watchers]) watcher();
+  }
+
+  /** Sends text to the program's stdin. */
+  write(text: string): void {
+    this.#child.stdin?.write(text);
+  }
+
+  /** Waits until the output matches; fails with the output's tail when the program ends or time is up first. */
+  waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpMatchArray> {
+    return new Promise((resolve, reject) => {
+      const done = (settle: () => void) => {
+        clearTimeout(timer);
+        this.#watchers.delete(look);
+        settle();
+      };
+      const fail = (why: string) => done(() => reject(this.error(`${why} before it printed ${pattern}`)));
+      const look = () => {
+        const match = this.#output.match(pattern);
+        if (match) done(() => resolve(match));
+        else if (this.#status) fail(`ended (${describeStatus(this.#status)})`);
+      };
+      const timer = setTimeout(() => fail(`ran for ${timeoutMs} ms`), timeoutMs);
+      this.#watchers.add(look);
+      look();
+    });
+  }
+
+  /** An error that names the program and shows how its output ended. */
+  error(why: string): PollmodeError {
+    const message = `${this.name} ${why}; the end of its output:\n${this.tail}`;
+    return new PollmodeError("BED_PROCESS_FAILED", message, `read the output of ${this.name} above`);
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    if (!this.#status) this.#child.kill(signal);
+  }
+
+  /** Asks with `signal`, insists with SIGKILL after `graceMs`. */
+  stop(signal: NodeJS.Signals, graceMs: number): Promise<ExitStatus> {
+    this.signal(signal);
+    return this.endWithin(graceMs);
+  }
+
+  /** Waits for the program to end by itself, insists with SIGKILL after `graceMs`. */
+  async endWithin(graceMs: number): Promise<ExitStatus> {
+    const insist = setTimeout(() => this.signal("SIGKILL"), graceMs);
+    const status = await this.exited;
+    clearTimeout(insist);
+    return status;
+  }
+
+  async kill(): Promise<void> {
+    this.signal("SIGKILL");
+    await this.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+  }
+}
+
+export function describeStatus(status: ExitStatus): string {
+  return status.signal ? `by ${status.signal}` : `with exit code ${status.code}`;
+}

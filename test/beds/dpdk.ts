@@ -1,0 +1,133 @@
+// The DPDK bed: Debian's own DPDK, whose testpmd stands at the other end of a vhost-user socket, drives the same
+// NICs, or runs the same forwarding mode for comparison. It needs hugepages: see hugepages.ts.
+import { existsSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { PollmodeError } from "../../src/errors.ts";
+import { type ExitStatus, OwnedProcess } from "./child.ts";
+import { aptInstall, aptMissing, type Bed, commandPath } from "./command.ts";
+import { hugetlbfsMount } from "./hugepages.ts";
+import { type FinalStats, type PortSample, parseFinal, parseSamples } from "./testpmd-stats.ts";
+
+const packages = ["dpdk", "dpdk-dev", "librte-meta-net"];
+const runtimeFolder = "/var/run/dpdk";
+const readyTimeoutMs = 30_000;
+const stopGraceMs = 8_000;
+/** testpmd forwards, interactive or not, when it has printed this. */
+const forwarding = /Press enter to exit|Port statistics =|testpmd> /;
+
+export const dpdkBed: Bed = {
+  name: "dpdk",
+  missing() {
+    // Even an installed DPDK needs root: for hugepages, and for its runtime folder.
+    if (process.getuid?.() !== 0) return "DPDK's testpmd needs root";
+    return commandPath("dpdk-testpmd") ? undefined : aptMissing();
+  },
+  async setup() {
+    if (!commandPath("dpdk-testpmd")) await aptInstall(packages);
+  },
+};
+
+export interface TestpmdOptions {
+  /** EAL arguments: --lcores, -m, --vdev, --no-pci … without --file-prefix, which every instance has of its own. */
+  eal: string[];
+  /** Application arguments, after the `--`. */
+  app: string[];
+  /** What it prints when it is ready. */
+  ready?: RegExp;
+  readyTimeoutMs?: number;
+  env?: NodeJS.ProcessEnv;
+}
+
+let instances = 0;
+
+export class Testpmd implements AsyncDisposable {
+  readonly filePrefix: string;
+  #process: OwnedProcess;
+  #hugeFolder: string;
+
+  private constructor(options: TestpmdOptions) {
+    this.filePrefix = `pollmode-${process.pid}-${instances++}`;
+    this.#hugeFolder = hugetlbfsMount();
+    const args = [...options.eal, `--file-prefix=${this.filePrefix}`, "--", ...options.app];
+    const command = commandPath("dpdk-testpmd");
+    if (!command) {
+      const fix = `apt-get install --no-install-recommends ${packages.join(" ")}`;
+      throw new PollmodeError("DPDK_MISSING", "dpdk-testpmd is not installed", fix);
+    }
+    // Into a pipe, testpmd's stdout would come in blocks of 4 KiB.
+    this.#process = new OwnedProcess("dpdk-testpmd", "stdbuf", ["-oL", command, ...args], options.env);
+    void this.#process.exited.then(() => this.#removeLeftovers());
+  }
+
+  /** Starts testpmd and waits until it is ready; fails with its output's tail. */
+  static async start(options: TestpmdOptions): Promise<Testpmd> {
+    const testpmd = new Testpmd(options);
+    try {
+      await testpmd.waitFor(options.ready ?? forwarding, options.readyTimeoutMs ?? readyTimeoutMs);
+      return testpmd;
+    } catch (cause) {
+      await testpmd.kill();
+      throw cause;
+    }
+  }
+
+  get pid(): number | undefined {
+    return this.#process.pid;
+  }
+
+  get output(): string {
+    return this.#process.output;
+  }
+
+  /** Settles when testpmd has ended, however that came. */
+  get exited(): Promise<ExitStatus> {
+    return this.#process.exited;
+  }
+
+  /** The blocks of `--stats-period` so far, oldest first: one sample a port. The first block's rates are 0. */
+  get samples(): PortSample[][] {
+    return parseSamples(this.output);
+  }
+
+  /** What the forwarding engine counted; undefined until testpmd has stopped forwarding. */
+  get final(): FinalStats | undefined {
+    return parseFinal(this.output);
+  }
+
+  waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpMatchArray> {
+    return this.#process.waitFor(pattern, timeoutMs);
+  }
+
+  /** Types a line at the prompt: only with `-i` among the application arguments. */
+  command(line: string): void {
+    this.#process.write(`${line}\n`);
+  }
+
+  /** Stops it as Ctrl-C does, then with SIGKILL; returns the final statistics, which a killed testpmd has not. */
+  async stop(graceMs = stopGraceMs): Promise<FinalStats> {
+    const status = await this.#process.stop("SIGINT", graceMs);
+    const { final } = this;
+    // testpmd ends by the signal it was sent, once it has closed its ports.
+    if (final && (status.code === 0 || status.signal === "SIGINT")) return final;
+    throw this.#process.error(`did not stop in order within ${graceMs} ms`);
+  }
+
+  /** SIGKILL: what a crash looks like from the other end. */
+  async kill(): Promise<void> {
+    await this.#process.kill();
+  }
+
+  /** Ends it if it still runs, and removes its files. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process.stop("SIGINT", stopGraceMs);
+  }
+
+  /** DPDK leaves its runtime folder always, and its hugepages as files when it was killed. */
+  #removeLeftovers(): void {
+    rmSync(join(runtimeFolder, this.filePrefix), { recursive: true, force: true });
+    if (!existsSync(this.#hugeFolder)) return;
+    for (const file of readdirSync(this.#hugeFolder)) {
+      if (file.startsWith(`${this.filePrefix}map_`)) rmSync(join(this.#hugeFolder, file), { force: true });
+    }
+  }
+}
