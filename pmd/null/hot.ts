@@ -40,7 +40,8 @@ export function nullTxBurst(q: u32, pkts: u32, n: u32): u32 {
   for (let k: u32 = 0; k < n; k++) {
     const mbuf: u32 = r32(pkts + (k << 2));
     bytes = bytes + r32(mbuf + Mbuf.PKT_LEN);
-    if (r32(q + Null.COPY) != 0) copyFrame(r32(q + Null.DUMMY), r32(mbuf + Mbuf.DATA), r32(mbuf + Mbuf.DATA_LEN));
+    if (r32(q + Null.COPY) != 0)
+      copyFrame(r32(q + Null.DUMMY), r32(mbuf + Mbuf.DATA), r32(mbuf + Mbuf.DATA_LEN));
   }
   mbufFreeBulk(r32(q + Queue.CACHE), pkts, n);
   countPackets(q, n, bytes);

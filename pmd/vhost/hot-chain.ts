@@ -32,7 +32,7 @@ export function translate(regions: u32, low: u32, high: u32, bytes: u32): u32 {
     const into: u32 = (low - base) >>> 0;
     const carry: u32 = low < base ? 1 : 0;
     const size: u32 = r32(r + Region.SIZE);
-    if (((high - r32(r + Region.BASE_HIGH) - carry) >>> 0) == 0 && into < size && bytes <= size - into) {
+    if ((high - r32(r + Region.BASE_HIGH) - carry) >>> 0 == 0 && into < size && bytes <= size - into) {
       return r32(r + Region.OFFSET) + into;
     }
   }
@@ -141,7 +141,8 @@ export function fetchPacked(q: u32, index: u32, direction: u32): u32 {
     const flags: u32 = word >>> 16;
     bufferId = word & 0xffff;
     span = n + 1;
-    if ((flags & GuestDesc.INDIRECT) != 0) return n == 0 ? fetchTable(q, desc, flags, direction) : badTable(q, n);
+    if ((flags & GuestDesc.INDIRECT) != 0)
+      return n == 0 ? fetchTable(q, desc, flags, direction) : badTable(q, n);
     if (append(q, desc, flags, n, direction) == 0) return 0;
     n++;
     if ((flags & GuestDesc.NEXT) == 0) return n;

@@ -15,7 +15,7 @@ import {
   putHeader,
   scatter,
 } from "./hot-copy.ts";
-import { GuestDesc, Vring, VringFlag, Wire } from "./layout.ts";
+import { GuestDesc, Segment, Vring, VringFlag, Wire } from "./layout.ts";
 
 /** Writes the used descriptor of a chain that began at running index `index`; its flags last, they show it. */
 function putUsed(q: u32, index: u32, id: u32, bytes: u32, direction: u32): void {
@@ -111,7 +111,11 @@ function sendOne(q: u32, mbuf: u32): u32 {
   let bufferCount: u32 = 0; // where num_buffers lies
   beginPacket(mbuf);
   while (count == 0 || rest != 0) {
-    if (((index - start) >>> 0) >= size || packedReady(q, index) == 0) return 0;
+    if ((index - start) >>> 0 >= size || packedReady(q, index) == 0) return 0;
+    if (count == <u32>Segment.MAX) {
+      queueFail(q, QueueError.CHAIN_TOO_LONG, count);
+      return 0;
+    }
     if (fetchPacked(q, index, GuestDesc.WRITE) == 0) return 0;
     let room: u32 = chainBytes();
     let prefix: u32 = 0;

@@ -5,8 +5,17 @@ import { cacheCount, cacheFill, mbufFreeBulk } from "../../src/hot/mbuf.ts";
 import { acquire32, min32, notify, publish16, r16, r32, w32 } from "../../src/hot/mem.ts";
 import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
 import { chainBytes, fetchSplit } from "./hot-chain.ts";
-import { beginPacket, continueChain, firstPiece, gather, mbufsNeeded, putBufferCount, putHeader, scatter } from "./hot-copy.ts";
-import { GuestDesc, Vring, VringFlag, Wire } from "./layout.ts";
+import {
+  beginPacket,
+  continueChain,
+  firstPiece,
+  gather,
+  mbufsNeeded,
+  putBufferCount,
+  putHeader,
+  scatter,
+} from "./hot-copy.ts";
+import { GuestDesc, Segment, Vring, VringFlag, Wire } from "./layout.ts";
 
 /** Chains that the guest has made available; more than the ring holds stops the queue. */
 function available(q: u32): u32 {
@@ -126,6 +135,10 @@ function sendOne(q: u32, mbuf: u32, left: u32): u32 {
   beginPacket(mbuf);
   while (count == 0 || rest != 0) {
     if (count == left) return 0;
+    if (count == <u32>Segment.MAX) {
+      queueFail(q, QueueError.CHAIN_TOO_LONG, count);
+      return 0;
+    }
     const head: u32 = headAt(q, (index + count) >>> 0);
     if (fetchSplit(q, head, GuestDesc.WRITE) == 0) return 0;
     let room: u32 = chainBytes();

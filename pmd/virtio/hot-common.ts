@@ -25,7 +25,12 @@ export function claim(q: u32, id: u32, expected: u32): u32 {
   const free: u32 = r32(q + Virtq.FREE_INDEX);
   const held: u32 = (r32(q + Virtq.AVAIL_INDEX) - free) >>> 0;
   const done: u32 = r32(q + Virtq.DONE);
-  if ((flags & VirtqFlag.IN_ORDER) != 0 || id >= size || ((id - free) & (size - 1)) >= held || r8(done + id) != 0) {
+  if (
+    (flags & VirtqFlag.IN_ORDER) != 0 ||
+    id >= size ||
+    ((id - free) & (size - 1)) >= held ||
+    r8(done + id) != 0
+  ) {
     queueFail(q, QueueError.BAD_USED_ID, id);
     return 0;
   }

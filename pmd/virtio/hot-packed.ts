@@ -95,7 +95,7 @@ function takeOne(q: u32, index: u32, out: u32): u32 {
   let buffers: u32 = 1;
   if ((r32(q + Virtq.FLAGS) & VirtqFlag.MERGEABLE) != 0) {
     buffers = r16(data - Header.NUM_BUFFERS_BEFORE);
-    if (buffers == 0 || buffers > ((r32(q + Virtq.AVAIL_INDEX) - index) >>> 0)) {
+    if (buffers == 0 || buffers > (r32(q + Virtq.AVAIL_INDEX) - index) >>> 0) {
       queueFail(q, QueueError.BAD_BUFFER_COUNT, buffers);
       return 0;
     }
@@ -162,7 +162,10 @@ function refill(q: u32): void {
     const mbuf: u32 = r32(cacheSlot(cache, k));
     if (mbuf != r32(mbufs + (slot << 2))) place(q, slot, mbuf);
     w32(ring + (slot << 4) + 8, length); // the device wrote its own over it
-    publish32(ring + (slot << 4) + 12, (slot | ((availBits((avail + k) >>> 0, size) | Desc.WRITE) << 16)) >>> 0);
+    publish32(
+      ring + (slot << 4) + 12,
+      (slot | ((availBits((avail + k) >>> 0, size) | Desc.WRITE) << 16)) >>> 0,
+    );
   }
   cacheDrop(cache, count);
   w32(q + Virtq.AVAIL_INDEX, (avail + count) >>> 0);
@@ -186,7 +189,14 @@ export function packedTxBurst(q: u32, pkts: u32, n: u32): u32 {
       const data: u32 = r32(mbuf + Mbuf.DATA);
       clearHeader(data);
       w32(r32(q + Virtq.MBUFS) + ((index & (size - 1)) << 2), mbuf);
-      const word: u32 = describe(q, index, data - Header.BYTES, r32(mbuf + Mbuf.DATA_LEN) + Header.BYTES, 0, index);
+      const word: u32 = describe(
+        q,
+        index,
+        data - Header.BYTES,
+        r32(mbuf + Mbuf.DATA_LEN) + Header.BYTES,
+        0,
+        index,
+      );
       publish32(r32(q + Virtq.DESC) + ((index & (size - 1)) << 4) + 12, word);
       w32(q + Virtq.AVAIL_INDEX, (index + 1) >>> 0);
     } else if (chain(q, mbuf, room) == 0) break;
@@ -278,7 +288,7 @@ export function packedTxClean(q: u32): void {
     const length: u32 = r32(r32(q + Virtq.CHAIN) + (id << 2));
     if ((flags & VirtqFlag.IN_ORDER) != 0) {
       const batch: u32 = ((id - used) & (size - 1)) + length;
-      if (batch > ((avail - used) >>> 0)) {
+      if (batch > (avail - used) >>> 0) {
         queueFail(q, QueueError.BAD_USED_ID, id);
         return;
       }

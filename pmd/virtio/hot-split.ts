@@ -34,7 +34,7 @@ export function splitRxBurst(q: u32, pkts: u32, n: u32): u32 {
   const first: u32 = r32(q + Virtq.USED_INDEX);
   const ready: u32 = ((word >>> 16) - first) & 0xffff;
   if (ready == 0) return 0;
-  if (ready > ((r32(q + Virtq.AVAIL_INDEX) - first) >>> 0)) {
+  if (ready > (r32(q + Virtq.AVAIL_INDEX) - first) >>> 0) {
     queueFail(q, QueueError.USED_INDEX_JUMPED, word >>> 16);
     return 0;
   }
@@ -92,7 +92,7 @@ function takeOne(q: u32, position: u32, available: u32, out: u32): u32 {
   let buffers: u32 = 1;
   if ((r32(q + Virtq.FLAGS) & VirtqFlag.MERGEABLE) != 0) {
     buffers = r16(data - Header.NUM_BUFFERS_BEFORE);
-    if (buffers == 0 || buffers > ((r32(q + Virtq.AVAIL_INDEX) - position) >>> 0)) {
+    if (buffers == 0 || buffers > (r32(q + Virtq.AVAIL_INDEX) - position) >>> 0) {
       queueFail(q, QueueError.BAD_BUFFER_COUNT, buffers);
       return 0;
     }
@@ -280,7 +280,7 @@ export function splitTxClean(q: u32): void {
   const first: u32 = r32(q + Virtq.USED_INDEX);
   const done: u32 = ((word >>> 16) - first) & 0xffff;
   if (done == 0) return;
-  if (done > ((ring - first) >>> 0)) {
+  if (done > (ring - first) >>> 0) {
     queueFail(q, QueueError.USED_INDEX_JUMPED, word >>> 16);
     return;
   }

@@ -62,7 +62,11 @@ function splitOutsideBrackets(text: string, option: string): string[] {
 function checkName(name: string, text: string, option: string): void {
   if (name === "") throw malformed(text, option, "the device's name is missing");
   if (name.length > nameCharsMax) {
-    throw malformed(text, option, `the name has ${name.length} characters, at most ${nameCharsMax} are possible`);
+    throw malformed(
+      text,
+      option,
+      `the name has ${name.length} characters, at most ${nameCharsMax} are possible`,
+    );
   }
   if (!/^[A-Za-z][\w.-]*$/.test(name)) {
     throw malformed(text, option, `"${name}" is neither a device name nor a PCI address`);
@@ -121,7 +125,10 @@ export class DevargsReader {
   /** A text that is not empty. */
   string(key: string, options: { readonly required: true } | { readonly default: string }): string;
   string(key: string, options?: { readonly required?: false }): string | undefined;
-  string(key: string, options: { readonly required?: boolean; readonly default?: string } = {}): string | undefined {
+  string(
+    key: string,
+    options: { readonly required?: boolean; readonly default?: string } = {},
+  ): string | undefined {
     const text = this.#value(key);
     if (text === "") this.#fail(key, text, "is empty", `${key}=VALUE`);
     if (text === undefined && options.required) return this.#missing(key);
@@ -129,11 +136,18 @@ export class DevargsReader {
   }
 
   /** One of a few words. */
-  oneOf<const T extends string>(key: string, words: readonly T[], options: { readonly default: NoInfer<T> }): T {
+  oneOf<const T extends string>(
+    key: string,
+    words: readonly T[],
+    options: { readonly default: NoInfer<T> },
+  ): T {
     const text = this.#value(key);
     if (text === undefined) return options.default;
     const word = words.find((candidate) => candidate === text);
-    return word ?? this.#fail(key, text, `is none of ${words.join(", ")}`, `${key}=${nearest(text, words) ?? words[0]}`);
+    return (
+      word ??
+      this.#fail(key, text, `is none of ${words.join(", ")}`, `${key}=${nearest(text, words) ?? words[0]}`)
+    );
   }
 
   /** A unicast Ethernet address as its 6 bytes; undefined when not given. */
@@ -157,8 +171,13 @@ export class DevargsReader {
     const unknown = [...args.keys()].filter((key) => !this.#known.has(key));
     if (unknown.length > 0) {
       const near = nearest(unknown[0]!, known);
-      const fix = `${near ? `did you mean ${near}=? ` : ""}${this.#driverName()} knows: ${known.join(", ") || "no key"}`;
-      throw new PollmodeError("DEVARGS_UNKNOWN", `${name}: unknown ${plural("key", unknown)} ${unknown.join(", ")}`, fix);
+      const hint = near ? `did you mean ${near}=? ` : "";
+      const fix = `${hint}${this.#driverName()} knows: ${known.join(", ") || "no key"}`;
+      throw new PollmodeError(
+        "DEVARGS_UNKNOWN",
+        `${name}: unknown ${plural("key", unknown)} ${unknown.join(", ")}`,
+        fix,
+      );
     }
     if (repeated.length > 0) {
       const message = `${name}: ${plural("key", repeated)} given more than once: ${repeated.join(", ")}`;
@@ -178,7 +197,11 @@ export class DevargsReader {
 
   #missing(key: string): never {
     const { name } = this.#devargs;
-    throw new PollmodeError("DEVARGS_MISSING", `${name}: ${key}= is required`, `give it: ${name},${key}=VALUE`);
+    throw new PollmodeError(
+      "DEVARGS_MISSING",
+      `${name}: ${key}= is required`,
+      `give it: ${name},${key}=VALUE`,
+    );
   }
 
   #fail(key: string, text: string, why: string, fix: string): never {

@@ -8,6 +8,7 @@
 // Without "@" a number or a range puts each lcore on the CPU of the same number, and a group puts each of its lcores
 // on all of the group's CPUs. Blanks may stand between any two words.
 import { PollmodeError } from "../errors.ts";
+import { LCORES_MAX } from "../limits.ts";
 
 export interface LcoreCpus {
   readonly lcore: number;
@@ -18,14 +19,12 @@ export interface LcoreCpus {
 export interface LcoreLimits {
   /** The CPUs this process may use (its affinity mask). Absent: any CPU number is taken. */
   readonly allowedCpus?: ReadonlySet<number>;
-  /** How many lcores there may be. */
+  /** How many lcores there may be; LCORES_MAX, below which lcores are numbered, when absent. */
   readonly lcoresMax?: number;
   /** The option the list was given with, for messages. */
   readonly option?: string;
 }
 
-/** DPDK's RTE_MAX_LCORE: lcores are numbered below it, so it also caps their number. */
-export const lcoreIdCount = 128;
 /** The size of the kernel's cpu_set_t, in CPUs. */
 const cpuCount = 1024;
 
@@ -47,7 +46,11 @@ export function parseCoremask(text: string, limits: LcoreLimits = {}): LcoreCpus
   const digits = /^\s*(?:0[xX])?([0-9a-fA-F]+)\s*$/.exec(text)?.[1];
   if (digits === undefined || BigInt(`0x${digits}`) === 0n) {
     const what = digits === undefined ? "is not a hexadecimal number" : "names no core";
-    throw new PollmodeError("LCORE_MASK", `${option}: "${text}" ${what}`, `give a mask such as ${option} 0x3, or -l 0-1`);
+    throw new PollmodeError(
+      "LCORE_MASK",
+      `${option}: "${text}" ${what}`,
+      `give a mask such as ${option} 0x3, or -l 0-1`,
+    );
   }
   const cores: number[] = [];
   for (let bits = BigInt(`0x${digits}`), core = 0; bits > 0n; bits >>= 1n, core++) {
@@ -101,9 +104,9 @@ class LcoreListParser {
   }
 
   #add(lcore: number, cpus: number[], at: number): void {
-    const { lcoresMax = lcoreIdCount } = this.#limits;
-    if (lcore >= lcoreIdCount) {
-      const why = `lcore ${lcore} is too high: lcores are numbered 0 to ${lcoreIdCount - 1}`;
+    const { lcoresMax = LCORES_MAX } = this.#limits;
+    if (lcore >= LCORES_MAX) {
+      const why = `lcore ${lcore} is too high: lcores are numbered 0 to ${LCORES_MAX - 1}`;
       this.#fail("LCORE_TOO_HIGH", why, `map a lower lcore to that CPU: --lcores 0@${lcore}`, at);
     }
     if (this.#result.has(lcore)) {
@@ -150,7 +153,8 @@ class LcoreListParser {
     if (digits === undefined) this.#malformed(`expected ${what}`);
     const number = Number(digits);
     // Ranges are written out below: a wild number must not become a wild allocation.
-    if (number >= cpuCount) this.#fail("LCORE_TOO_HIGH", `${digits} is too high`, `stay below ${cpuCount}`, this.#at);
+    if (number >= cpuCount)
+      this.#fail("LCORE_TOO_HIGH", `${digits} is too high`, `stay below ${cpuCount}`, this.#at);
     this.#at += digits.length;
     return number;
   }

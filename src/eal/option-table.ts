@@ -37,7 +37,7 @@ export interface ParsedOptions<T extends OptionTable> {
 export interface ParseRules {
   /** Long and short names of options that exist elsewhere but not here, with what to do instead. */
   readonly unsupported?: Readonly<Record<string, string>>;
-  /** Whether words that are no options may be given; a text tells what they are missing. */
+  /** Whether words that are no options may be given. */
   readonly words?: boolean;
 }
 
@@ -55,11 +55,21 @@ export function parseOptions<const T extends OptionTable>(
   const options = Object.fromEntries(
     entries.map(([name, { short, value }]) => [
       name,
-      { type: value === undefined ? "boolean" : "string", multiple: true, ...(short ? { short } : {}) } as const,
+      {
+        type: value === undefined ? "boolean" : "string",
+        multiple: true,
+        ...(short ? { short } : {}),
+      } as const,
     ]),
   );
   // Not strict: node's own errors know neither the nearest option nor what DPDK has. The tokens tell everything.
-  const { tokens } = parseArgs({ args: [...argv], options, strict: false, allowPositionals: true, tokens: true });
+  const { tokens } = parseArgs({
+    args: [...argv],
+    options,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
   const given = new Map<string, string[]>();
   const words: string[] = [];
   let rest: string[] = [];
@@ -76,16 +86,26 @@ export function parseOptions<const T extends OptionTable>(
       words.push(token.value);
     }
   }
-  const values = Object.fromEntries(entries.map(([name, spec]) => [name, valueOf(name, spec, given.get(name))]));
+  const values = Object.fromEntries(
+    entries.map(([name, spec]) => [name, optionValue(name, spec, given.get(name))]),
+  );
   return { values: values as OptionValues<T>, words, rest };
 }
 
-function valueOf(name: string, spec: OptionSpec, given: string[] | undefined): string | string[] | boolean | undefined {
+function optionValue(
+  name: string,
+  spec: OptionSpec,
+  given: string[] | undefined,
+): string | string[] | boolean | undefined {
   if (spec.value === undefined) return given !== undefined;
   if (spec.multiple) return given ?? [];
   if (given !== undefined && given.length > 1) {
     const fix = `give it once: ${spelling(name, spec)} ${given.at(-1)}`;
-    throw new PollmodeError("OPTION_REPEATED", `--${name} is given ${given.length} times: ${given.join(" and ")}`, fix);
+    throw new PollmodeError(
+      "OPTION_REPEATED",
+      `--${name} is given ${given.length} times: ${given.join(" and ")}`,
+      fix,
+    );
   }
   return given?.[0];
 }
@@ -93,7 +113,8 @@ function valueOf(name: string, spec: OptionSpec, given: string[] | undefined): s
 /** Merges tables for one command line; a name two of them claim is a mistake in the program. */
 export function mergeTables<A extends OptionTable, B extends OptionTable>(a: A, b: B): A & B {
   const both = Object.keys(b).find((name) => name in a);
-  if (both) throw new PollmodeError("OPTION_TABLE", `two tables have --${both}`, `rename one of the two --${both}`);
+  if (both)
+    throw new PollmodeError("OPTION_TABLE", `two tables have --${both}`, `rename one of the two --${both}`);
   const merged = { ...a, ...b };
   checkTable(merged);
   return merged;
@@ -104,13 +125,23 @@ function checkTable(table: OptionTable): void {
   for (const [name, { short }] of Object.entries(table)) {
     if (short === undefined) continue;
     const owner = owners.get(short);
-    if (owner) throw new PollmodeError("OPTION_TABLE", `-${short} is both --${owner} and --${name}`, "rename one of them");
+    if (owner)
+      throw new PollmodeError(
+        "OPTION_TABLE",
+        `-${short} is both --${owner} and --${name}`,
+        "rename one of them",
+      );
     owners.set(short, name);
   }
 }
 
 /** The value of an option token ("" of a switch), or a named error. */
-function checkOption(token: OptionToken, argv: readonly string[], table: OptionTable, rules: ParseRules): string {
+function checkOption(
+  token: OptionToken,
+  argv: readonly string[],
+  table: OptionTable,
+  rules: ParseRules,
+): string {
   const { name, rawName, value } = token;
   const word = argv[token.index] ?? rawName;
   const long = /^-([a-z][a-z-]+)/.exec(word)?.[1];
@@ -121,7 +152,11 @@ function checkOption(token: OptionToken, argv: readonly string[], table: OptionT
   if (!spec) throw unknownOption(rawName, name, table, rules);
   if (spec.value === undefined) {
     if (value === undefined) return "";
-    throw new PollmodeError("OPTION_VALUE", `${rawName} takes no value, but has "${value}"`, `write ${rawName} alone`);
+    throw new PollmodeError(
+      "OPTION_VALUE",
+      `${rawName} takes no value, but has "${value}"`,
+      `write ${rawName} alone`,
+    );
   }
   // `--vdev --no-pci`: the next option is not meant as a value. `--vdev=--no-pci` would be.
   const swallowed = value !== undefined && !token.inlineValue && /^-[-a-zA-Z]/.test(value);
@@ -145,7 +180,7 @@ function unknownOption(rawName: string, name: string, table: OptionTable, rules:
 }
 
 function unexpectedWord(word: string): PollmodeError {
-  const fix = `remove itX;
+  const fix = `remove it, or put it after "--" if it is the application's; --help lists all options`;
   return new PollmodeError("OPTION_WORD", `unexpected "${word}": it belongs to no option`, fix);
 }
 
@@ -167,8 +202,12 @@ export function helpText(usage: string, sections: readonly HelpSection[], column
     const byDefault = spec.byDefault === undefined ? "" : ` (default: ${spec.byDefault})`;
     return [`  ${short}--${name}${value}`, `${spec.meaning}${repeat}${byDefault}`];
   };
-  const rows = sections.map(({ title, table }) => ({ title, rows: Object.entries<OptionSpec>(table).map(row) }));
-  const indent = Math.min(34, Math.max(0, ...rows.flatMap((section) => section.rows.map(([left]) => left.length)))) + 2;
+  const rows = sections.map(({ title, table }) => ({
+    title,
+    rows: Object.entries<OptionSpec>(table).map(row),
+  }));
+  const indent =
+    Math.min(34, Math.max(0, ...rows.flatMap((section) => section.rows.map(([left]) => left.length)))) + 2;
   const lines = [`usage: ${usage}`];
   for (const section of rows) {
     lines.push("", `${section.title}:`);

@@ -1,13 +1,14 @@
 // The EAL's options: those that every program shares, spelled as DPDK spells them. A program either keeps them apart
 // from its own with `--` (parseEal, as testpmd does) or mixes both kinds in one command line (parseProgram).
 import { PollmodeError } from "../errors.ts";
+import { ARENA_BYTES_MAX, MEMORY_MIB_DEFAULT, MIB } from "../limits.ts";
 import { type Devargs, parseDevargs } from "./devargs.ts";
 import { type LcoreCpus, type LcoreLimits, parseCoremask, parseLcoreList } from "./lcore-list.ts";
 import { nearest } from "./nearest.ts";
 import { mergeTables, type OptionTable, type OptionValues, parseOptions } from "./option-table.ts";
 
 /** DPDK's levels: 1 is the gravest; a level shows itself and all graver ones. */
-export const logLevels = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"] as const;
+const logLevels = ["emergency", "alert", "critical", "error", "warning", "notice", "info", "debug"] as const;
 
 export interface LogLevel {
   /** Which loggers, as a glob: `pmd.*`; `*` for all. */
@@ -40,19 +41,50 @@ export interface EalOptions {
 
 /** The table to merge into a program's own, and to print its help from. */
 export const ealOptionTable = {
-  lcores: { short: "l", value: "LIST", meaning: "lcores and their CPUs: 0-3,5 or 0@2,(1,2)@(4-7).", byDefault: "none" },
+  lcores: {
+    short: "l",
+    value: "LIST",
+    meaning: "lcores and their CPUs: 0-3,5 or 0@2,(1,2)@(4-7).",
+    byDefault: "chosen by the program",
+  },
   coremask: { short: "c", value: "MASK", meaning: "lcores as a hexadecimal mask: DPDK's older way of -l." },
-  "memory-size": { short: "m", value: "MIB", meaning: "Memory for packets and rings, in MiB.", byDefault: "as needed" },
-  "memory-channels": { short: "n", value: "N", meaning: "Memory channels. A hint, accepted as in DPDK; unused." },
+  "memory-size": {
+    short: "m",
+    value: "MIB",
+    meaning: "Memory for packets and rings, in MiB.",
+    byDefault: `${MEMORY_MIB_DEFAULT}`,
+  },
+  "memory-channels": {
+    short: "n",
+    value: "N",
+    meaning: "Memory channels. A hint, accepted as in DPDK; unused.",
+  },
   "no-huge": { meaning: "Use plain memory instead of hugepages." },
   "in-memory": { meaning: "Leave no files behind: memory is anonymous." },
-  "file-prefix": { value: "NAME", meaning: "Sets apart the files of several processes.", byDefault: "pollmode" },
+  "file-prefix": {
+    value: "NAME",
+    meaning: "Sets apart the files of several processes.",
+    byDefault: "pollmode",
+  },
   "single-file-segments": { meaning: "Accepted: memory always is one single file." },
-  vdev: { value: "DEVARGS", multiple: true, meaning: "Add a virtual device: net_virtio_user0,path=/tmp/s,queues=2." },
-  allow: { short: "a", value: "DEVARGS", multiple: true, meaning: "Use only this PCI device: 0000:01:00.0,key=value." },
+  vdev: {
+    value: "DEVARGS",
+    multiple: true,
+    meaning: "Add a virtual device: net_virtio_user0,path=/tmp/s,queues=2.",
+  },
+  allow: {
+    short: "a",
+    value: "DEVARGS",
+    multiple: true,
+    meaning: "Use only this PCI device: 0000:01:00.0,key=value.",
+  },
   block: { short: "b", value: "DEVICE", multiple: true, meaning: "Do not use this PCI device." },
   "no-pci": { meaning: "Use no PCI device at all." },
-  "iova-mode": { value: "va|pa", meaning: "Addresses devices see: virtual or physical.", byDefault: "va with an IOMMU" },
+  "iova-mode": {
+    value: "va|pa",
+    meaning: "Addresses devices see: virtual or physical.",
+    byDefault: "va with an IOMMU",
+  },
   "log-level": {
     value: "[GLOB:]LEVEL",
     multiple: true,
@@ -120,7 +152,10 @@ export const dpdkOnlyOptions: Readonly<Record<string, string>> = {
 export type MachineLimits = Pick<LcoreLimits, "allowedCpus" | "lcoresMax">;
 
 /** A command line as testpmd's: EAL options, then optionally `--` and the application's arguments (`rest`). */
-export function parseEal(argv: readonly string[], limits: MachineLimits = {}): { eal: EalOptions; rest: string[] } {
+export function parseEal(
+  argv: readonly string[],
+  limits: MachineLimits = {},
+): { eal: EalOptions; rest: string[] } {
   const { values, rest } = parseOptions(argv, ealOptionTable, { unsupported: dpdkOnlyOptions });
   return { eal: readEal(values, limits), rest };
 }
@@ -139,7 +174,6 @@ export function parseProgram<const T extends OptionTable>(
   own: T,
   settings: MachineLimits & { readonly words?: boolean } = {},
 ): ProgramCommandLine<T> {
-  // What DPDK's EAL has and we do not may still be the name of an option of the program.
   const rules = { unsupported: dpdkOnlyOptions, words: settings.words ?? false };
   const parsed = parseOptions<OptionTable>(argv, mergeTables(ealOptionTable, own), rules);
   const eal = readEal(parsed.values as OptionValues<typeof ealOptionTable>, settings);
@@ -152,7 +186,11 @@ function readEal(values: OptionValues<typeof ealOptionTable>, limits: MachineLim
   const allow = values.allow.map((text) => pciDevargs(text, "--allow"));
   const block = values.block.map((text) => pciDevargs(text, "--block").name);
   if (allow.length > 0 && block.length > 0) {
-    throw new PollmodeError("OPTION_CONFLICT", "--allow and --block exclude each other", "keep --allow: it is enough");
+    throw new PollmodeError(
+      "OPTION_CONFLICT",
+      "--allow and --block exclude each other",
+      "keep --allow: it is enough",
+    );
   }
   if (values["no-pci"] && allow.length > 0) {
     const message = `--no-pci and --allow ${allow[0]!.name} contradict each other`;
@@ -160,7 +198,7 @@ function readEal(values: OptionValues<typeof ealOptionTable>, limits: MachineLim
   }
   return {
     lcores: readLcores(values, limits),
-    memoryMiB: readInteger("-m", values["memory-size"], 1, 65536),
+    memoryMiB: readInteger("-m", values["memory-size"], { max: ARENA_BYTES_MAX / MIB, example: 256 }),
     noHuge: values["no-huge"],
     inMemory: values["in-memory"],
     filePrefix: readFilePrefix(values["file-prefix"]),
@@ -170,13 +208,16 @@ function readEal(values: OptionValues<typeof ealOptionTable>, limits: MachineLim
     noPci: values["no-pci"],
     iovaMode: readIovaMode(values["iova-mode"]),
     logLevels: values["log-level"].map(parseLogLevel),
-    memoryChannels: readInteger("-n", values["memory-channels"], 1, 64),
+    memoryChannels: readInteger("-n", values["memory-channels"], { max: 64, example: 4 }),
     help: values.help,
     version: values.version,
   };
 }
 
-function readLcores(values: OptionValues<typeof ealOptionTable>, limits: MachineLimits): LcoreCpus[] | undefined {
+function readLcores(
+  values: OptionValues<typeof ealOptionTable>,
+  limits: MachineLimits,
+): LcoreCpus[] | undefined {
   const { lcores, coremask } = values;
   if (lcores !== undefined && coremask !== undefined) {
     const message = `-l ${lcores} and -c ${coremask} both say which lcores to use`;
@@ -191,7 +232,11 @@ function readVdevs(texts: readonly string[]): Devargs[] {
   const names = new Set<string>();
   for (const { bus, name } of vdevs) {
     if (bus === "pci") {
-      throw new PollmodeError("DEVARGS", `--vdev ${name} is a PCI device, no virtual one`, `write --allow ${name}`);
+      throw new PollmodeError(
+        "DEVARGS",
+        `--vdev ${name} is a PCI device, no virtual one`,
+        `write --allow ${name}`,
+      );
     }
     if (names.has(name)) {
       const fix = `give each its own number: ${name.replace(/[0-9]+$/, "")}${names.size}`;
@@ -209,28 +254,36 @@ function pciDevargs(text: string, option: string): Devargs {
   throw new PollmodeError("DEVARGS", `${option} "${text}": ${devargs.name} is no PCI address`, fix);
 }
 
-function readInteger(option: string, text: string | undefined, min: number, max: number): number | undefined {
+function readInteger(option: string, text: string | undefined, { max = 0, example = 0 }): number | undefined {
   if (text === undefined) return undefined;
   const number = /^[0-9]+$/.test(text) ? Number(text) : Number.NaN;
-  if (number >= min && number <= max) return number;
-  const fix = `write ${option} ${Math.max(min, 64)}, for instance`;
-  throw new PollmodeError("OPTION_VALUE", `${option} "${text}" is not a whole number from ${min} to ${max}`, fix);
+  if (number >= 1 && number <= max) return number;
+  const message = `${option} "${text}" is not a whole number from 1 to ${max}`;
+  throw new PollmodeError("OPTION_VALUE", message, `write ${option} ${example}, for instance`);
 }
 
 function readFilePrefix(text: string | undefined): string {
   if (text === undefined) return "pollmode";
   if (/^[\w-][\w.-]{0,63}$/.test(text)) return text;
   const message = `--file-prefix "${text}" cannot be part of a file name`;
-  throw new PollmodeError("OPTION_VALUE", message, "use up to 64 letters, digits, dots, dashes and underscores");
+  throw new PollmodeError(
+    "OPTION_VALUE",
+    message,
+    "use up to 64 letters, digits, dots, dashes and underscores",
+  );
 }
 
 function readIovaMode(text: string | undefined): "va" | "pa" | undefined {
   if (text === undefined || text === "va" || text === "pa") return text;
   const message = `--iova-mode "${text}" is neither va nor pa`;
-  throw new PollmodeError("OPTION_VALUE", message, "write --iova-mode va (virtual) or --iova-mode pa (physical)");
+  throw new PollmodeError(
+    "OPTION_VALUE",
+    message,
+    "write --iova-mode va (virtual) or --iova-mode pa (physical)",
+  );
 }
 
-/** `debug`, `7`, `pmd.*:debug`; DPDK's `REGEX,LEVEL` too as far as the expression is a plain name. */
+/** `debug`, `7`, `pmd.*:debug`; and DPDK's older `NAME,LEVEL`, whose NAME is taken as a glob too. */
 function parseLogLevel(text: string): LogLevel {
   const separator = Math.max(text.lastIndexOf(":"), text.lastIndexOf(","));
   const pattern = separator < 0 ? "*" : text.slice(0, separator);
@@ -240,8 +293,13 @@ function parseLogLevel(text: string): LogLevel {
   const level = named >= 0 ? named + 1 : /^[0-8]$/.test(word) ? Number(word) : undefined;
   if (level === undefined || pattern === "") {
     const near = nearest(word, logLevels);
-    const fix = `${near ? `did you mean ${near}? ` : ""}levels: ${logLevels.join(", ")}, or 0 to 8; --log-level pmd.*:debug`;
-    throw new PollmodeError("OPTION_VALUE", `--log-level "${text}": "${pattern ? word : text}" is no level`, fix);
+    const hint = near ? `did you mean ${near}? ` : "";
+    const fix = `${hint}levels: ${logLevels.join(", ")}, or 0 to 8; --log-level pmd.*:debug`;
+    throw new PollmodeError(
+      "OPTION_VALUE",
+      `--log-level "${text}": "${pattern ? word : text}" is no level`,
+      fix,
+    );
   }
   return { pattern, level };
 }

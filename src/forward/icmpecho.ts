@@ -56,7 +56,7 @@ function answerEcho(s: u32, p: u32, length: u32): u32 {
   w8(icmp + 2, sum >>> 8);
   w8(icmp + 3, sum & 255);
   const low: u32 = r32(s + IcmpEcho.MAC_LOW);
-  w32(p, ((r16(p + 6) | (r16(p + 8) << 16)) >>> 0));
+  w32(p, (r16(p + 6) | (r16(p + 8) << 16)) >>> 0);
   w16(p + 4, r16(p + 10));
   w16(p + 6, low & 0xffff);
   w32(p + 8, ((low >>> 16) | (r32(s + IcmpEcho.MAC_HIGH) << 16)) >>> 0);

@@ -1,7 +1,8 @@
 // rxonly: receives and frees. `touch` reads the first cache line of each frame, as an application that looks at its
 // packets would.
-import { Mbuf, Queue, Stream } from "../hot/layout.ts";
+
 import { rxBurst } from "../hot/dispatch.ts";
+import { Mbuf, Queue, Stream } from "../hot/layout.ts";
 import { mbufFreeBulk } from "../hot/mbuf.ts";
 import { r32, w32 } from "../hot/mem.ts";
 

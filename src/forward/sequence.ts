@@ -48,7 +48,7 @@ function draw(number: u32, k: u32): u32 {
 function sizeOf(s: u32, number: u32): u32 {
   const min: u32 = r32(s + Sequence.SIZE_MIN);
   const max: u32 = r32(s + Sequence.SIZE_MAX);
-  return min + (draw(number, 0xffff) >>> 1) % (max - min + 1);
+  return min + ((draw(number, 0xffff) >>> 1) % (max - min + 1));
 }
 
 /** Walks the payload of a frame of `size` bytes that begins in `mbuf`: writes it if `write`. Returns its checksum. */

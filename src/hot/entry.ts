@@ -1,6 +1,7 @@
 // Everything that an lcore calls, and control code in tests: what hot.wasm and the TypeScript engine export.
-export { runLcore } from "./loop.ts";
+
 export { rxBurst, txBurst, txIdle } from "./dispatch.ts";
+export { runLcore } from "./loop.ts";
 export { cacheCount, cacheFill, mbufAllocBulk, mbufFreeBulk } from "./mbuf.ts";
 export { ringDequeue, ringEnqueue } from "./ring.ts";
 export { copyFrame, copyWords, equalRun, swapMacs, writeMbuf } from "./simd.ts";

@@ -11,7 +11,7 @@ import { sequenceCheck, sequenceSend } from "../forward/sequence.ts";
 import { txOnly } from "../forward/txonly.ts";
 import { txIdle } from "./dispatch.ts";
 import { Histogram, Lcore, LcoreCommand, Stream } from "./layout.ts";
-import { acquire32, clz32, now, r32, rf64, toF64, toU32, w32, wf64 } from "./mem.ts";
+import { acquire32, clz32, now, r32, rf64, toU32, w32, wf64 } from "./mem.ts";
 import { bump } from "./queue.ts";
 
 const ROUND_POLLS: u32 = 256;

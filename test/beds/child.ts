@@ -1,6 +1,7 @@
 // A long-running program that a test owns: its output is collected, and it cannot outlive the test.
 import { type ChildProcess, spawn } from "node:child_process";
 import { PollmodeError } from "../../src/errors.ts";
+import { atEnd } from "./lifetime.ts";
 
 export interface ExitStatus {
   code: number | null;
@@ -10,11 +11,6 @@ export interface ExitStatus {
 /** Output beyond this is forgotten from its beginning. */
 const outputCharsMax = 8 * 2 ** 20;
 const tailLines = 25;
-const living = new Set<ChildProcess>();
-
-process.on("exit", () => {
-  for (const child of living) child.kill("SIGKILL");
-});
 
 export class OwnedProcess implements AsyncDisposable {
   /** Settles when the program has ended and all its output has been read. Never rejects. */
@@ -22,6 +18,7 @@ export class OwnedProcess implements AsyncDisposable {
   readonly name: string;
   #child: ChildProcess;
   #output = "";
+  #stdout = "";
   #status: ExitStatus | undefined;
   #watchers = new Set<() => void>();
 
@@ -31,15 +28,16 @@ export class OwnedProcess implements AsyncDisposable {
     const wrapped = ["--pdeathsig", "KILL", "--", command, ...args];
     const child = spawn("setpriv", wrapped, { env, stdio: ["pipe", "pipe", "pipe"] });
     this.#child = child;
-    living.add(child);
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding("utf8");
-      stream.on("data", (text: string) => this.#collect(text));
-    }
+    const forget = atEnd(() => child.kill("SIGKILL"));
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      this.#stdout = append(this.#stdout, text);
+      this.#collect(text);
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => this.#collect(text));
     child.stdin.on("error", () => {}); // written to after its end
     this.exited = new Promise((resolve) => {
       const settle = (status: ExitStatus) => {
-        living.delete(child);
+        forget();
         this.#status = status;
         for (const watcher of [...this.#watchers]) watcher();
         resolve(status);
@@ -66,13 +64,18 @@ export class OwnedProcess implements AsyncDisposable {
     return this.#output;
   }
 
+  /** stdout alone: no line of it is broken by one of stderr. */
+  get stdout(): string {
+    return this.#stdout;
+  }
+
   /** The last lines, for error messages. */
   get tail(): string {
     return this.#output.trimEnd().split("\n").slice(-tailLines).join("\n");
   }
 
   #collect(text: string): void {
-    this.#output = (this.#output + text.replaceAll("\r", "")).slice(-outputCharsMax);
+    this.#output = append(this.#output, text);
     for (const watcher of [...this.#watchers]) watcher();
   }
 
@@ -133,6 +136,10 @@ export class OwnedProcess implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
   }
+}
+
+function append(output: string, text: string): string {
+  return (output + text.replaceAll("\r", "")).slice(-outputCharsMax);
 }
 
 export function describeStatus(status: ExitStatus): string {

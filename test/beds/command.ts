@@ -85,9 +85,14 @@ async function aptFresh(args: string[], cwd?: string): Promise<void> {
   }
 }
 
-/** Installs packages, without those they merely recommend. */
-export async function aptInstall(packages: string[]): Promise<void> {
-  if (packages.length > 0) await aptFresh(["install", "--no-install-recommends", ...packages]);
+/** Installs those packages that are not there yet, without what they merely recommend. */
+export async function aptInstall(packages: readonly string[]): Promise<void> {
+  const selections = await run("dpkg", ["--get-selections"]); // lines of: name[:architecture] state
+  const installed = new Set(
+    [...selections.matchAll(/^([^\s:]+)\S*\s+(?:install|hold)$/gm)].map(([, name]) => name),
+  );
+  const wanted = packages.filter((name) => !installed.has(name));
+  if (wanted.length > 0) await aptFresh(["install", "--no-install-recommends", ...wanted]);
 }
 
 /** Downloads packages as .deb files into a folder, without installing them. */

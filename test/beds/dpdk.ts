@@ -6,6 +6,7 @@ import { PollmodeError } from "../../src/errors.ts";
 import { type ExitStatus, OwnedProcess } from "./child.ts";
 import { aptInstall, aptMissing, type Bed, commandPath } from "./command.ts";
 import { hugetlbfsMount } from "./hugepages.ts";
+import { atEnd } from "./lifetime.ts";
 import { type FinalStats, type PortSample, parseFinal, parseSamples } from "./testpmd-stats.ts";
 
 const packages = ["dpdk", "dpdk-dev", "librte-meta-net"];
@@ -23,7 +24,7 @@ export const dpdkBed: Bed = {
     return commandPath("dpdk-testpmd") ? undefined : aptMissing();
   },
   async setup() {
-    if (!commandPath("dpdk-testpmd")) await aptInstall(packages);
+    await aptInstall(packages); // also when testpmd is there: it may lack the drivers
   },
 };
 
@@ -48,6 +49,7 @@ export class Testpmd implements AsyncDisposable {
   private constructor(options: TestpmdOptions) {
     this.filePrefix = `pollmode-${process.pid}-${instances++}`;
     this.#hugeFolder = hugetlbfsMount();
+    this.#removeLeftovers(deadPrefix);
     const args = [...options.eal, `--file-prefix=${this.filePrefix}`, "--", ...options.app];
     const command = commandPath("dpdk-testpmd");
     if (!command) {
@@ -56,7 +58,12 @@ export class Testpmd implements AsyncDisposable {
     }
     // Into a pipe, testpmd's stdout would come in blocks of 4 KiB.
     this.#process = new OwnedProcess("dpdk-testpmd", "stdbuf", ["-oL", command, ...args], options.env);
-    void this.#process.exited.then(() => this.#removeLeftovers());
+    const own = (prefix: string) => prefix === this.filePrefix;
+    const forget = atEnd(() => this.#removeLeftovers(own));
+    void this.#process.exited.then(() => {
+      forget();
+      this.#removeLeftovers(own);
+    });
   }
 
   /** Starts testpmd and waits until it is ready; fails with its output's tail. */
@@ -86,12 +93,12 @@ export class Testpmd implements AsyncDisposable {
 
   /** The blocks of `--stats-period` so far, oldest first: one sample a port. The first block's rates are 0. */
   get samples(): PortSample[][] {
-    return parseSamples(this.output);
+    return parseSamples(this.#process.stdout);
   }
 
   /** What the forwarding engine counted; undefined until testpmd has stopped forwarding. */
   get final(): FinalStats | undefined {
-    return parseFinal(this.output);
+    return parseFinal(this.#process.stdout);
   }
 
   waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpMatchArray> {
@@ -123,11 +130,19 @@ export class Testpmd implements AsyncDisposable {
   }
 
   /** DPDK leaves its runtime folder always, and its hugepages as files when it was killed. */
-  #removeLeftovers(): void {
-    rmSync(join(runtimeFolder, this.filePrefix), { recursive: true, force: true });
-    if (!existsSync(this.#hugeFolder)) return;
-    for (const file of readdirSync(this.#hugeFolder)) {
-      if (file.startsWith(`${this.filePrefix}map_`)) rmSync(join(this.#hugeFolder, file), { force: true });
+  #removeLeftovers(whose: (filePrefix: string) => boolean): void {
+    for (const folder of [runtimeFolder, this.#hugeFolder]) {
+      if (!existsSync(folder)) continue;
+      for (const name of readdirSync(folder)) {
+        const [prefix] = name.split("map_");
+        if (whose(prefix!)) rmSync(join(folder, name), { recursive: true, force: true });
+      }
     }
   }
+}
+
+/** Whether a file prefix is that of a test process that is no more. */
+function deadPrefix(filePrefix: string): boolean {
+  const pid = /^pollmode-(\d+)-\d+$/.exec(filePrefix)?.[1];
+  return pid !== undefined && !existsSync(`/proc/${pid}`);
 }

@@ -1,7 +1,8 @@
 // The guest bed: a Linux guest under QEMU whose own virtio-net driver is the frontend of our vhost-user backend, and
 // pings an address that the backend's application answers. Emulated CPU (TCG), so it needs no /dev/kvm, and the
 // times it shows mean nothing. guest-image.ts builds what it boots; guest-init.sh is what runs inside.
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { PollmodeError } from "../../src/errors.ts";
 import { type ExitStatus, OwnedProcess } from "./child.ts";
 import { aptMissing, type Bed, commandPath, run } from "./command.ts";
@@ -68,6 +69,7 @@ export interface GuestOptions {
 
 const defaultDeadlineMs = 90_000;
 const shutdownMs = 5_000;
+const listenMs = 10_000;
 
 /** A guest that has been started. */
 export class Guest implements AsyncDisposable {
@@ -82,17 +84,24 @@ export class Guest implements AsyncDisposable {
 
   /** Boots the guest and returns at once; the bed must have been set up. As server, waits until QEMU listens. */
   static async start(options: GuestOptions): Promise<Guest> {
-    if (!imageReady())
+    if (!imageReady()) {
       throw new PollmodeError("BED_MISSING", "the guest bed is not set up", "await guestBed.setup()");
-    const guest = new Guest(options, await qemuArguments(options));
+    }
+    const args = await qemuArguments(options);
+    if (options.role === "server") rmSync(options.socket, { force: true }); // an old one would look like ours
+    const guest = new Guest(options, args);
     if (options.role === "server") await guest.#listening();
     return guest;
   }
 
   async #listening(): Promise<void> {
+    const deadline = performance.now() + listenMs;
     while (!existsSync(this.#options.socket)) {
-      if (this.#process.status) throw this.#process.error("ended before it listened");
-      await new Promise((resolve) => setTimeout(resolve, 10));
+      const late = performance.now() > deadline;
+      if (late) await this.kill();
+      if (this.#process.status)
+        throw this.#process.error(late ? "does not listen" : "ended before it listened");
+      await setTimeout(10);
     }
   }
 
@@ -158,10 +167,9 @@ async function qemuArguments(options: GuestOptions): Promise<string[]> {
   if (role === "server") chardev.push("server=on");
   else if (reconnectSeconds) chardev.push(`reconnect=${reconnectSeconds}`);
   const netdev = ["vhost-user", "id=net", "chardev=backend", `queues=${queuePairs}`];
-  const words = [
-    "console=ttyS0 panic=-1 quiet mitigations=off tsc=reliable no_timer_check",
-    ...guestWords(options),
-  ];
+  // Without IPv6, nothing is sent but ARP and what is asked for: the counters are then predictable.
+  const words = ["console=ttyS0 panic=-1 quiet mitigations=off ipv6.disable=1 no_timer_check tsc=reliable"];
+  words.push(...guestWords(options));
   return [
     ...["-machine", "q35,memory-backend=memory", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off"],
     ...["-smp", String(queuePairs), "-m", `${memoryMib}M`],
@@ -225,6 +233,6 @@ function pingWord(request: PingRequest): string {
   const { count = 5, sizeBytes = 56, flood = false, intervalSeconds = 0.02, cpu = 0 } = request;
   // -M do: a frame too long for the MTU is an error and not two fragments. -W: patience with the last reply.
   const words = ["-n", "-M", "do", "-W", "2", "-c", String(count), "-s", String(sizeBytes)];
-  words.push(...(flood ? ["-f"] : ["-i", String(intervalSeconds)]));
+  words.push(...(flood ? ["-f", "-q"] : ["-i", String(intervalSeconds)]));
   return `${cpu}:${words.join(",")}`;
 }

@@ -5,12 +5,12 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PollmodeError } from "../../src/errors.ts";
+import { atEnd } from "./lifetime.ts";
 import { bedState } from "./paths.ts";
 
 const pageMib = 2;
 const total = "/proc/sys/vm/nr_hugepages";
 const sysfs = "/sys/kernel/mm/hugepages/hugepages-2048kB";
-const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 /** Read, add, write, read again, while no other process does. */
 const adjustScript = `old=$(cat ${total}); new=$((old + $0)); [ $new -gt 0 ] || new=0
 echo $new > ${total}; echo $(($(cat ${total}) - old))`;
@@ -27,21 +27,22 @@ const held = new Set<Reservation>();
 class Reservation implements Hugepages {
   readonly pages: number;
   readonly added: number;
+  #forget: () => void = () => {};
 
   constructor(pages: number, added: number) {
     this.pages = pages;
     this.added = added;
     if (added === 0) return;
-    if (held.size === 0) watchForTheEnd(true);
     held.add(this);
+    this.#forget = atEnd(() => this.release());
     writeLedger();
   }
 
   release(): void {
     if (!held.delete(this)) return;
+    this.#forget();
     adjust(-this.added);
     writeLedger();
-    if (held.size === 0) watchForTheEnd(false);
   }
 
   [Symbol.dispose](): void {
@@ -147,20 +148,4 @@ function reclaim(): void {
     adjust(-Number(readFileSync(claimed, "utf8")));
     rmSync(claimed);
   }
-}
-
-function releaseAll(): void {
-  for (const reservation of [...held]) reservation.release();
-}
-
-/** A signal ends the process without an "exit" event: release, then let the signal do what it would have done. */
-function onSignal(signal: NodeJS.Signals): void {
-  releaseAll();
-  if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
-}
-
-function watchForTheEnd(watch: boolean): void {
-  const change = watch ? "on" : "off";
-  process[change]("exit", releaseAll);
-  for (const signal of signals) process[change](signal, onSignal);
 }

@@ -1,0 +1,8 @@
+// The drivers, by which --vdev finds them.
+import type { Driver } from "../src/ethdev/driver.ts";
+import { nullDriver } from "./null/device.ts";
+import { ringDriver } from "./ring/device.ts";
+import { vhostDriver } from "./vhost/device.ts";
+import { virtioUserDriver } from "./virtio/user.ts";
+
+export const pmds: readonly Driver[] = [nullDriver, ringDriver, virtioUserDriver, vhostDriver];

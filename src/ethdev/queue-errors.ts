@@ -1,0 +1,41 @@
+// What each QueueError means, for people.
+import { QueueError } from "../hot/layout.ts";
+
+const TEXTS: Record<number, [name: string, text: string]> = {
+  [QueueError.USED_INDEX_JUMPED]: [
+    "USED_INDEX_JUMPED",
+    "the device's used index moved past what it was given",
+  ],
+  [QueueError.BAD_USED_ID]: ["BAD_USED_ID", "the device returned a descriptor that it does not have"],
+  [QueueError.BAD_USED_LENGTH]: [
+    "BAD_USED_LENGTH",
+    "the device claims to have written more than the buffer holds",
+  ],
+  [QueueError.BAD_BUFFER_COUNT]: ["BAD_BUFFER_COUNT", "a received header's num_buffers cannot be"],
+  [QueueError.AVAIL_INDEX_JUMPED]: [
+    "AVAIL_INDEX_JUMPED",
+    "the driver's avail index moved by more than the ring holds",
+  ],
+  [QueueError.BAD_HEAD]: ["BAD_HEAD", "the driver offered a descriptor beyond the ring"],
+  [QueueError.BAD_NEXT]: ["BAD_NEXT", "a descriptor chain leads beyond its table"],
+  [QueueError.CHAIN_TOO_LONG]: ["CHAIN_TOO_LONG", "a descriptor chain is longer than its table: a loop"],
+  [QueueError.BAD_ADDRESS]: ["BAD_ADDRESS", "a descriptor's address lies outside the shared memory"],
+  [QueueError.ZERO_LENGTH]: ["ZERO_LENGTH", "a descriptor has no bytes"],
+  [QueueError.BAD_DIRECTION]: ["BAD_DIRECTION", "a descriptor has the wrong direction (VIRTQ_DESC_F_WRITE)"],
+  [QueueError.BAD_INDIRECT]: ["BAD_INDIRECT", "an indirect descriptor's table cannot be"],
+  [QueueError.NO_HEADER]: ["NO_HEADER", "a chain is too short for its virtio_net_hdr"],
+};
+
+export interface QueueFault {
+  /** QueueError's name. */
+  readonly name: string;
+  readonly text: string;
+  /** The value that was wrong. */
+  readonly argument: number;
+}
+
+export function queueFault(code: number, argument: number): QueueFault | undefined {
+  if (code === QueueError.NONE) return undefined;
+  const [name, text] = TEXTS[code] ?? [`ERROR_${code}`, "unknown error"];
+  return { name, text, argument };
+}

@@ -1,0 +1,289 @@
+// The engine: arena, pool, lcores and ports of one embedding program, made by start() and given back by close().
+import { EventEmitter } from "node:events";
+import { pmds } from "../pmd/index.ts";
+import { type Devargs, parseDevargs } from "./eal/devargs.ts";
+import { type LcoreCpus, parseLcoreList } from "./eal/lcore-list.ts";
+import { RuntimeDir } from "./eal/runtime-dir.ts";
+import { PollmodeError } from "./errors.ts";
+import type { DriverContext } from "./ethdev/driver.ts";
+import { Port } from "./ethdev/port.ts";
+import { assignStreams, type StreamSpec } from "./forward/streams.ts";
+import type { EngineName } from "./hot/engine.ts";
+import { Queue } from "./hot/layout.ts";
+import { type LcoreStatus, Lcores } from "./lcore/lcores.ts";
+import type { AppQueue } from "./lcore/task.ts";
+import { Poller } from "./libc/poller.ts";
+import {
+  ARENA_BYTES_DEFAULT,
+  MBUF_COUNT_DEFAULT,
+  MBUF_DATA_ROOM_DEFAULT,
+  MEMORY_MIB_DEFAULT,
+  MIB,
+  MONITOR_INTERVAL_MS,
+  PORTS_MAX,
+  PRIVATE_ZONE_BYTES,
+} from "./limits.ts";
+import { Arena } from "./memory/arena.ts";
+import type { IovaMode } from "./memory/iova.ts";
+import { physicalPages } from "./memory/iova.ts";
+import { MbufPool } from "./memory/pool.ts";
+import { dmaZone, privateZone, type Zone } from "./memory/zone.ts";
+
+export interface PollmodeOptions {
+  /** DPDK's -l/--lcores, or its parsed form. Default "0". */
+  lcores?: string | readonly LcoreCpus[];
+  /** Ports made at the start: DPDK's --vdev. */
+  vdev?: readonly (string | Devargs)[];
+  /** -m: MiB of memory for packets and rings. */
+  memoryMib?: number;
+  /** --no-huge. */
+  noHuge?: boolean;
+  /** --in-memory: no runtime directory, no lock. The default for embedding, unless a filePrefix is given. */
+  inMemory?: boolean;
+  /** --file-prefix: one engine at a time has it on this machine. */
+  filePrefix?: string;
+  iovaMode?: IovaMode;
+  engine?: EngineName;
+  /** Address space, which a guest's memory is laid over too. */
+  arenaMib?: number;
+  mbufs?: number;
+  /** Bytes of frame an mbuf holds. Larger frames are chains. */
+  mbufDataRoom?: number;
+  /** Where warnings go; process.emitWarning by default. */
+  warn?: (text: string) => void;
+}
+
+interface PollmodeEvents {
+  lcoreStalled: [LcoreStatus];
+  lcoreRecovered: [LcoreStatus];
+  lcoreFailed: [LcoreStatus, Error];
+}
+
+export interface AppLaunch {
+  lcore: number;
+  /** Module whose default export is an AppFactory. */
+  app: URL | string;
+  /** Queue pairs it serves: all of each port's, or the numbered ones. */
+  queues: readonly (Port | { port: Port; queue: number })[];
+  /** Handed to the application; structured-cloneable. */
+  options?: unknown;
+}
+
+export class Pollmode extends EventEmitter<PollmodeEvents> {
+  readonly arena: Arena;
+  readonly private: Zone;
+  readonly dma: Zone;
+  readonly pool: MbufPool;
+  readonly poller: Poller;
+  readonly lcores: Lcores;
+  readonly engine: EngineName;
+  /** Physical address of each hugepage of the DMA zone; IOVA mode "pa" alone. */
+  readonly physicalPages: readonly bigint[] | undefined;
+  private readonly list: Port[] = [];
+  private readonly runtime: RuntimeDir | undefined;
+  private readonly warn: (text: string) => void;
+  private monitor: NodeJS.Timeout | undefined;
+  private closing: Promise<void> | undefined;
+
+  private constructor(options: PollmodeOptions) {
+    super();
+    const undo: (() => void)[] = [];
+    this.warn = options.warn ?? ((text) => process.emitWarning(text, { code: "POLLMODE" }));
+    this.engine = options.engine ?? "wasm";
+    const { lcores = "0" } = options;
+    const specs = typeof lcores === "string" ? parseLcoreList(lcores) : lcores;
+    const inMemory = options.inMemory ?? options.filePrefix === undefined;
+    try {
+      this.runtime = inMemory ? undefined : RuntimeDir.acquire(options.filePrefix ?? "rte");
+      undo.push(() => this.runtime?.close());
+      this.arena = new Arena(options.arenaMib ? options.arenaMib * MIB : ARENA_BYTES_DEFAULT);
+      undo.push(() => this.arena.close());
+      this.private = privateZone(this.arena, PRIVATE_ZONE_BYTES);
+      const bytes = (options.memoryMib ?? MEMORY_MIB_DEFAULT) * MIB;
+      this.dma = dmaZone(this.arena, { bytes, noHuge: options.noHuge ?? false, warn: this.warn });
+      undo.push(() => this.dma.close());
+      this.physicalPages = options.iovaMode === "pa" ? physicalPages(this.dma) : undefined;
+      const dataRoom = options.mbufDataRoom ?? MBUF_DATA_ROOM_DEFAULT;
+      const count = options.mbufs ?? MBUF_COUNT_DEFAULT;
+      this.pool = new MbufPool(this.private, this.dma, { name: "mbufs", count, dataRoom });
+      this.poller = new Poller((error) => this.warn(`poller: ${error.message}`));
+      undo.push(() => this.poller.close());
+      this.lcores = new Lcores(this.private, specs, this.engine);
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      throw error;
+    }
+    for (const lcore of this.lcores.all) this.pool.cacheOf(lcore.index);
+  }
+
+  /** Makes an engine with its ports attached (not configured). What fails gives back all that was taken. */
+  static async start(options: PollmodeOptions = {}): Promise<Pollmode> {
+    const engine = new Pollmode(options);
+    try {
+      await engine.lcores.start();
+      engine.watch();
+      for (const vdev of options.vdev ?? []) await engine.attach(vdev);
+      return engine;
+    } catch (error) {
+      await engine.close();
+      throw error;
+    }
+  }
+
+  private watch(): void {
+    this.lcores.on("stalled", (status) =>
+      this.tell("lcoreStalled", `lcore ${status.lcore}: ${status.reason}`, status),
+    );
+    this.lcores.on("recovered", (status) => this.emit("lcoreRecovered", status));
+    this.lcores.on("failed", (status, error) => {
+      if (!this.emit("lcoreFailed", status, error))
+        this.warn(`lcore ${status.lcore} stopped: ${error.message}`);
+    });
+    this.monitor = setInterval(() => {
+      this.lcores.monitor();
+      for (const port of this.list) port.reportFaults();
+    }, MONITOR_INTERVAL_MS);
+    this.monitor.unref();
+  }
+
+  private tell(event: "lcoreStalled", text: string, status: LcoreStatus): void {
+    if (!this.emit(event, status)) this.warn(text);
+  }
+
+  get ports(): readonly Port[] {
+    return this.list;
+  }
+
+  port(id: number): Port {
+    const port = this.list[id];
+    if (port) return port;
+    const message = `there is no port ${id}; there are ${this.list.length}`;
+    throw new PollmodeError("PORT_UNKNOWN", message, "attach it by --vdev or attach()");
+  }
+
+  /** Makes a port of a virtual device, as --vdev does. */
+  async attach(vdev: string | Devargs): Promise<Port> {
+    const devargs = typeof vdev === "string" ? parseDevargs(vdev) : vdev;
+    const driver = pmds.find((pmd) => pmd.name === devargs.driver);
+    if (!driver) {
+      const message = `--vdev ${devargs.name}: there is no driver ${devargs.driver || "for PCI devices"}`;
+      throw new PollmodeError(
+        "DRIVER_UNKNOWN",
+        message,
+        `drivers: ${pmds.map((pmd) => pmd.name).join(", ")}`,
+      );
+    }
+    if (this.list.length >= PORTS_MAX) {
+      throw new PollmodeError(
+        "PORT_COUNT",
+        `there are ${PORTS_MAX} ports already`,
+        "close the engine and use fewer",
+      );
+    }
+    let port: Port | undefined;
+    const device = await driver.probe(devargs, this.context(), {
+      link: (status) => port?.emit("link", status),
+      error: (error) => {
+        const known =
+          error instanceof PollmodeError
+            ? error
+            : new PollmodeError("DEVICE", error.message, "see the message");
+        port?.report(known);
+      },
+    });
+    port = new Port(this.list.length, devargs.name, device, this.arena);
+    this.list.push(port);
+    return port;
+  }
+
+  private context(): DriverContext {
+    const { arena, dma, pool, poller } = this;
+    return {
+      arena,
+      dma,
+      pool,
+      poller,
+      private: this.private,
+      quiesce: () => this.lcores.quiesce(),
+      warn: this.warn,
+    };
+  }
+
+  /** Gives queues to an lcore: they draw from and free into its cache. */
+  private own(lcore: number, queues: Iterable<number>): void {
+    const cache = this.pool.cacheOf(this.lcores.byId(lcore).index);
+    for (const queue of queues) if (queue) this.arena.u32[(queue + Queue.CACHE) >>> 2] = cache;
+  }
+
+  /** Starts forwarding on an lcore: each stream is a mode between a receive and a transmit queue. */
+  async forward(lcore: number, streams: readonly StreamSpec[], burst?: number): Promise<void> {
+    const control = this.lcores.byId(lcore);
+    const owned = assignStreams(this.private, control, streams, burst);
+    this.own(lcore, owned);
+    await this.lcores.launch(control, { kind: "streams" });
+  }
+
+  /** Starts an application in TypeScript or JavaScript on an lcore. */
+  async run(launch: AppLaunch): Promise<void> {
+    const queues = launch.queues.flatMap((one) => appQueues(one));
+    this.own(
+      launch.lcore,
+      queues.flatMap(({ rx, tx }) => [rx, tx]),
+    );
+    const url = launch.app instanceof URL ? launch.app.href : launch.app;
+    await this.lcores.launch(this.lcores.byId(launch.lcore), {
+      kind: "app",
+      url,
+      queues,
+      options: launch.options,
+    });
+  }
+
+  /** Stops an lcore's work; its queues may be given to another then. */
+  async stop(lcore: number): Promise<void> {
+    await this.lcores.stop(this.lcores.byId(lcore));
+  }
+
+  /** Stops lcores, then ports, and gives all memory back. May be called at any time, more than once. */
+  close(): Promise<void> {
+    this.closing ??= this.shutDown();
+    return this.closing;
+  }
+
+  private async shutDown(): Promise<void> {
+    clearInterval(this.monitor);
+    const faults: unknown[] = [];
+    const attempt = async (step: () => unknown) => {
+      try {
+        await step();
+      } catch (error) {
+        faults.push(error);
+      }
+    };
+    for (const lcore of this.lcores.all) await attempt(() => this.lcores.stop(lcore));
+    for (const port of this.list) await attempt(() => port.close());
+    await attempt(() => this.lcores.close());
+    await attempt(() => this.poller.close());
+    await attempt(() => this.dma.close());
+    await attempt(() => this.arena.close());
+    await attempt(() => this.runtime?.close());
+    if (faults.length > 0) throw faults[0];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+function appQueues(one: Port | { port: Port; queue: number }): AppQueue[] {
+  if (one instanceof Port) {
+    const pairs = Math.max(one.rxQueues.length, one.txQueues.length);
+    return Array.from({ length: pairs }, (_, queue) => appQueue(one, queue));
+  }
+  return [appQueue(one.port, one.queue)];
+}
+
+function appQueue(port: Port, queue: number): AppQueue {
+  const { id, rxQueues, txQueues, mac } = port;
+  return { port: id, queue, rx: rxQueues[queue] ?? 0, tx: txQueues[queue] ?? 0, mac: Uint8Array.from(mac) };
+}

@@ -1,0 +1,34 @@
+// What must be undone when this process ends before the test that did it: by exit, or by a signal that ends it.
+// (After SIGKILL nothing runs: each bed says how it mends that.)
+
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const undo: (() => void)[] = [];
+
+/** Runs `work`, which must be synchronous, when the process ends. Returns a function that takes it back. */
+export function atEnd(work: () => void): () => void {
+  if (undo.length === 0) listen("on");
+  undo.push(work);
+  return () => {
+    const index = undo.lastIndexOf(work);
+    if (index < 0) return;
+    undo.splice(index, 1);
+    if (undo.length === 0) listen("off");
+  };
+}
+
+/** The last first: programs end before what they use is taken away. */
+function undoAll(): void {
+  for (const work of undo.splice(0).reverse()) work();
+  listen("off");
+}
+
+/** Undoes, then lets the signal do what it would have done without us. */
+function onSignal(signal: NodeJS.Signals): void {
+  undoAll();
+  if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+}
+
+function listen(change: "on" | "off"): void {
+  process[change]("exit", undoAll);
+  for (const signal of signals) process[change](signal, onSignal);
+}
