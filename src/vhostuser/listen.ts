@@ -44,18 +44,20 @@ export function listenUnix(
   let closed = false;
   const watch = () => poller.add(fd, POLLIN, acceptAll);
 
-  function acceptAll(): void {
+  function acceptNext(): number | undefined {
     try {
-      for (let peer = accept(fd, path); peer !== undefined; peer = accept(fd, path)) {
-        onConnection(peer);
-        if (closed) return;
-      }
+      return closed ? undefined : accept(fd, path);
     } catch (error) {
       poller.remove(fd);
-      if (!closed) retry = setTimeout(watch, acceptRetryMs);
-      if (!(error instanceof PollmodeError)) throw error; // onConnection's own: the poller reports it
-      onError(error);
+      retry = setTimeout(watch, acceptRetryMs);
+      onError(error as PollmodeError);
+      return undefined;
     }
+  }
+
+  /** What `onConnection` throws goes to the poller; the connections behind it are accepted next time. */
+  function acceptAll(): void {
+    for (let peer = acceptNext(); peer !== undefined; peer = acceptNext()) onConnection(peer);
   }
 
   watch();

@@ -64,6 +64,7 @@ export class VhostUserSocket {
   /** A handler is at work, or the event loop has its turn. */
   private busy = false;
   private ended = false;
+  private reason: PollmodeError | undefined;
 
   /** `fd` is connected and non-blocking; it belongs to the socket from now on. */
   constructor(fd: number, poller: Poller, options: VhostUserSocketOptions) {
@@ -88,9 +89,8 @@ export class VhostUserSocket {
     if (this.ended) return;
     const bytes = Buffer.concat([encodeHeader(request, flags | VERSION, payload.length), payload]);
     try {
-      if (this.output.length > 0 || !this.transmit({ bytes, fds: [...fds] })) {
-        this.output.push({ bytes, fds: fds.map(dup) });
-      }
+      const sent = this.output.length > 0 ? undefined : sendmsg(this.fd, bytes, fds);
+      if (sent !== bytes.length) this.queue(bytes.subarray(sent ?? 0), sent === undefined ? fds : []);
     } catch (error) {
       return this.end(this.asReason(error));
     }
@@ -144,21 +144,20 @@ export class VhostUserSocket {
     return new PollmodeError("VHOST_HANDLER", message, "report a bug of pollmode", { cause: error });
   }
 
-  /** Sends what fits; false if nothing of it did. What is left is put first in the queue. */
-  private transmit({ bytes, fds }: Output): boolean {
-    const sent = sendmsg(this.fd, bytes, fds);
-    if (sent === undefined) return false;
-    if (sent < bytes.length) this.output.unshift({ bytes: bytes.subarray(sent), fds: [] });
-    return true;
+  private queue(bytes: Buffer, fds: readonly number[]): void {
+    const output: Output = { bytes, fds: [] };
+    this.output.push(output);
+    for (const fd of fds) output.fds.push(dup(fd));
   }
 
+  /** Sends what fits of what waits. */
   private flush(): void {
-    for (let next = this.output.shift(); next; next = this.output.shift()) {
-      if (!this.transmit(next)) {
-        this.output.unshift(next);
-        return;
-      }
-      next.fds.forEach(close);
+    for (let next = this.output[0]; next; next = this.output[0]) {
+      const sent = sendmsg(this.fd, next.bytes, next.fds);
+      if (sent === undefined) return;
+      next.fds.splice(0).forEach(close); // they went with the first byte
+      next.bytes = next.bytes.subarray(sent);
+      if (next.bytes.length === 0) this.output.shift();
     }
   }
 
@@ -279,7 +278,7 @@ export class VhostUserSocket {
     this.ended = true;
     this.reason = reason;
     this.watch();
-    close(this.fd);
+    this.closeFd();
     this.fds.splice(0).forEach(close);
     for (const { fds } of this.output.splice(0)) fds.forEach(close);
     for (const call of this.calls.splice(0)) {
@@ -289,7 +288,13 @@ export class VhostUserSocket {
     if (!this.busy) this.notify();
   }
 
-  private reason: PollmodeError | undefined;
+  private closeFd(): void {
+    try {
+      close(this.fd);
+    } catch {
+      // somebody else has closed it: there is nothing left to do
+    }
+  }
 
   /** Not from within the caller of `end`, who is not done yet. */
   private notify(): void {

@@ -10,7 +10,7 @@ export interface ExitStatus {
 
 /** Output beyond this is forgotten from its beginning. */
 const outputCharsMax = 8 * 2 ** 20;
-const tailLines = 25;
+const tailLines = 20;
 
 export class OwnedProcess implements AsyncDisposable {
   /** Settles when the program has ended and all its output has been read. Never rejects. */
@@ -19,6 +19,7 @@ export class OwnedProcess implements AsyncDisposable {
   #child: ChildProcess;
   #output = "";
   #stdout = "";
+  #stderr = "";
   #status: ExitStatus | undefined;
   #watchers = new Set<() => void>();
 
@@ -33,7 +34,10 @@ export class OwnedProcess implements AsyncDisposable {
       this.#stdout = append(this.#stdout, text);
       this.#collect(text);
     });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => this.#collect(text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      this.#stderr = append(this.#stderr, text);
+      this.#collect(text);
+    });
     child.stdin.on("error", () => {}); // written to after its end
     this.exited = new Promise((resolve) => {
       const settle = (status: ExitStatus) => {
@@ -44,7 +48,7 @@ export class OwnedProcess implements AsyncDisposable {
       };
       child.once("close", (code, signal) => settle({ code, signal }));
       child.once("error", (error) => {
-        this.#collect(`${error.message}\n`);
+        this.#stderr = append(this.#stderr, `${error.message}\n`);
         settle({ code: -1, signal: null });
       });
     });
@@ -67,11 +71,6 @@ export class OwnedProcess implements AsyncDisposable {
   /** stdout alone: no line of it is broken by one of stderr. */
   get stdout(): string {
     return this.#stdout;
-  }
-
-  /** The last lines, for error messages. */
-  get tail(): string {
-    return this.#output.trimEnd().split("\n").slice(-tailLines).join("\n");
   }
 
   #collect(text: string): void {
@@ -106,8 +105,9 @@ export class OwnedProcess implements AsyncDisposable {
 
   /** An error that names the program and shows how its output ended. */
   error(why: string): PollmodeError {
-    const message = `${this.name} ${why}; the end of its output:\n${this.tail}`;
-    return new PollmodeError("BED_PROCESS_FAILED", message, `read the output of ${this.name} above`);
+    const ends = `stdout ends:\n${tail(this.#stdout)}\nstderr ends:\n${tail(this.#stderr)}`;
+    const fix = `read the output of ${this.name} in the message`;
+    return new PollmodeError("BED_PROCESS_FAILED", `${this.name} ${why}; its ${ends}`, fix);
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -140,6 +140,10 @@ export class OwnedProcess implements AsyncDisposable {
 
 function append(output: string, text: string): string {
   return (output + text.replaceAll("\r", "")).slice(-outputCharsMax);
+}
+
+function tail(output: string): string {
+  return output.trimEnd().split("\n").slice(-tailLines).join("\n");
 }
 
 export function describeStatus(status: ExitStatus): string {
