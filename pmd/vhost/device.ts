@@ -1,6 +1,8 @@
 // net_vhost: the device's side of vhost-user, to which a guest's virtio-net driver (through QEMU) or a net_virtio_user port
 // connects. Arguments as DPDK's net_vhost. One peer at a time; when it goes, the port's link is down until the next comes.
+import { closeSync } from "node:fs";
 import { type Devargs, DevargsReader } from "../../src/eal/devargs.ts";
+import type { PollmodeError } from "../../src/errors.ts";
 import type {
   DeviceConfig,
   DeviceEvents,
@@ -10,9 +12,9 @@ import type {
   LinkStatus,
 } from "../../src/ethdev/driver.ts";
 import { QUEUES_MAX, RECONNECT_INTERVAL_MS } from "../../src/limits.ts";
-import { VhostUserBackend, type VringState } from "../../src/vhostuser/backend.ts";
-import { VirtioFeature } from "../../src/vhostuser/protocol.ts";
-import { connectUnix, listenUnix, type UnixListener } from "../../src/vhostuser/socket.ts";
+import { VhostUserBackend } from "../../src/vhostuser/backend.ts";
+import { connectUnix, listenUnix, type UnixListener } from "../../src/vhostuser/listen.ts";
+import { Feature, ProtocolFeature } from "../../src/vhostuser/protocol.ts";
 import { GuestMemory } from "./guest-memory.ts";
 import { VhostQueue } from "./queue.ts";
 
@@ -22,15 +24,22 @@ export const vhostDriver: Driver = {
   probe: async (devargs, context, events) => new Vhost(devargs, context, events),
 };
 
-const OFFERED =
-  VirtioFeature.VERSION_1 |
-  VirtioFeature.MRG_RXBUF |
-  VirtioFeature.IN_ORDER |
-  VirtioFeature.RING_PACKED |
-  VirtioFeature.INDIRECT_DESC |
-  VirtioFeature.NET_CTRL_VQ |
-  VirtioFeature.NET_MQ |
-  VirtioFeature.NET_STATUS;
+const FEATURES =
+  Feature.VERSION_1 |
+  Feature.NET_MRG_RXBUF |
+  Feature.IN_ORDER |
+  Feature.RING_PACKED |
+  Feature.RING_INDIRECT_DESC |
+  Feature.NET_CTRL_VQ |
+  Feature.NET_MQ |
+  Feature.NET_STATUS;
+
+const PROTOCOL_FEATURES =
+  ProtocolFeature.MQ |
+  ProtocolFeature.REPLY_ACK |
+  ProtocolFeature.RESET_DEVICE |
+  ProtocolFeature.CONFIGURE_MEM_SLOTS |
+  ProtocolFeature.STATUS;
 
 class Vhost implements EthDevice {
   readonly info;
@@ -44,6 +53,8 @@ class Vhost implements EthDevice {
   private queues: VhostQueue[] = [];
   private listener: UnixListener | undefined;
   private backend: VhostUserBackend | undefined;
+  /** The next peer's connection, until the present one's end is noticed. */
+  private waiting: number | undefined;
   private retry: NodeJS.Timeout | undefined;
   private wanted = false;
   private up = false;
@@ -90,10 +101,8 @@ class Vhost implements EthDevice {
     clearTimeout(this.retry);
     this.listener?.close();
     this.listener = undefined;
-    const { backend } = this;
-    this.backend = undefined;
-    await backend?.close();
-    await this.forget();
+    this.setWaiting(undefined);
+    await this.backend?.close();
   }
 
   async close(): Promise<void> {
@@ -128,29 +137,43 @@ class Vhost implements EthDevice {
   }
 
   private accept(fd: number): void {
-    const previous = this.backend;
+    if (this.backend) {
+      this.setWaiting(fd);
+      return;
+    }
     this.peers++;
-    const backend = new VhostUserBackend(fd, this.context.poller, {
-      features: OFFERED,
+    const backend: VhostUserBackend = new VhostUserBackend(fd, this.context.poller, {
+      name: this.path,
+      features: FEATURES,
+      protocolFeatures: PROTOCOL_FEATURES,
       queuePairsMax: this.pairs,
-      memoryChanged: async (regions) => {
-        await this.haltAll();
-        this.memory.replace(regions, this.context.warn);
+      handlers: {
+        featuresSet: () => {},
+        memoryChanged: (regions) => this.memory.replace(regions, this.context.warn),
+        vringStarted: (index, vring) => {
+          const mergeable = (backend.features & Feature.NET_MRG_RXBUF) !== 0n;
+          // rings beyond the queues that the port was configured with stay idle
+          this.queues[index]?.start(this.memory, vring, mergeable);
+          this.refreshLink();
+        },
+        vringStopped: (index) => this.stopRing(index),
+        callChanged: (index, callFd) => this.changeCall(index, callFd),
+        refused: (error) => this.events.error(error),
+        closed: (reason) => this.lost(backend, reason),
       },
-      vringStarted: async (index, state) => this.startRing(index, state),
-      vringStopped: async (index) => this.stopRing(index),
-      callChanged: (index, callFd) => this.queues[index]?.setCall(callFd),
-      closed: async (reason) => this.lost(backend, reason),
     });
     this.backend = backend;
-    if (previous) void previous.close(); // a peer that comes anew takes over
   }
 
-  private async startRing(index: number, state: VringState): Promise<void> {
-    const queue = this.queues[index];
-    if (!queue) return; // beyond the queues that the port was configured with: stays idle
-    queue.start(this.memory, state);
-    this.refreshLink();
+  private setWaiting(fd: number | undefined): void {
+    if (this.waiting !== undefined) closeSync(this.waiting);
+    this.waiting = fd;
+  }
+
+  /** An lcore may be about to signal the old fd: it is closed only when that is over. */
+  private async changeCall(index: number, callFd: number | undefined): Promise<void> {
+    this.queues[index]?.setCall(callFd);
+    await this.context.quiesce();
   }
 
   /** Returns the ring's position, as GET_VRING_BASE wants it. */
@@ -163,24 +186,17 @@ class Vhost implements EthDevice {
     return queue.base;
   }
 
-  private async haltAll(): Promise<void> {
-    for (const queue of this.queues) queue.block.halt();
-    await this.context.quiesce();
-    this.refreshLink();
-  }
-
-  private async lost(backend: VhostUserBackend, reason: Error | undefined): Promise<void> {
+  /** The peer is gone and its rings are stopped: its memory is left. */
+  private lost(backend: VhostUserBackend, reason: PollmodeError | undefined): void {
     if (this.backend !== backend) return;
     this.backend = undefined;
-    await this.forget();
-    if (reason) this.events.error(reason);
-    this.lookAgain();
-  }
-
-  /** Leaves the peer's memory. */
-  private async forget(): Promise<void> {
-    await this.haltAll();
     this.memory.clear();
+    this.refreshLink();
+    if (reason && reason.code !== "VHOST_DISCONNECTED") this.events.error(reason);
+    const { waiting } = this;
+    this.waiting = undefined;
+    if (waiting !== undefined && this.wanted) this.accept(waiting);
+    else this.lookAgain();
   }
 
   private refreshLink(): void {

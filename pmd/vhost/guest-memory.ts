@@ -9,18 +9,11 @@ import type { Arena } from "../../src/memory/arena.ts";
 import type { Range } from "../../src/memory/ranges.ts";
 import { alignUp } from "../../src/memory/ranges.ts";
 import type { Zone } from "../../src/memory/zone.ts";
+import type { BackendRegion } from "../../src/vhostuser/memory-table.ts";
 import { Region } from "./layout.ts";
 
-export interface GuestRegion {
-  readonly guestAddress: bigint;
-  readonly userAddress: bigint;
-  readonly size: bigint;
-  readonly mmapOffset: bigint;
-  readonly fd: number;
-}
-
 interface Mapped {
-  readonly region: GuestRegion;
+  readonly region: BackendRegion;
   readonly range: Range;
   /** Arena offset of the region's first byte. */
   readonly offset: number;
@@ -39,25 +32,32 @@ export class GuestMemory {
     this.table = zone.allocate("regions of a guest", Region.FIRST + Region.MAX * Region.BYTES);
   }
 
-  /** Replaces all regions. No lcore uses the old ones any more. The file descriptors are closed in any case. */
-  replace(regions: readonly GuestRegion[], warn: (text: string) => void): void {
-    this.clear();
+  /**
+   * Changes to the given regions: those that were there before stay mapped, the fds of new ones are closed in any case.
+   * No lcore uses the memory now. If a region cannot be mapped, all is as before.
+   */
+  replace(regions: readonly BackendRegion[], warn: (text: string) => void): void {
+    const kept = this.mapped.filter(({ region }) => regions.includes(region));
+    const fresh = regions.filter((region) => !kept.some((one) => one.region === region));
+    const added: Mapped[] = [];
     try {
       if (regions.length > Region.MAX) {
         const message = `the guest has ${regions.length} memory regions, at most ${Region.MAX} are possible`;
         throw new PollmodeError("GUEST_REGIONS", message, "give the guest its memory in fewer pieces");
       }
-      for (const region of regions) this.mapped.push(this.map(region, warn));
+      for (const region of fresh) added.push(this.map(region, warn));
     } catch (error) {
-      this.clear();
+      for (const { range } of added) this.arena.release(range);
       throw error;
     } finally {
-      for (const { fd } of regions) closeSync(fd);
+      for (const { fd } of fresh) closeSync(fd);
     }
+    for (const { region, range } of this.mapped) if (!regions.includes(region)) this.arena.release(range);
+    this.mapped = [...kept, ...added];
     this.writeTable();
   }
 
-  private map(region: GuestRegion, warn: (text: string) => void): Mapped {
+  private map(region: BackendRegion, warn: (text: string) => void): Mapped {
     const { fd, size, mmapOffset } = region;
     const file = fstatSync(fd);
     const page = Math.max(4096, file.blksize);

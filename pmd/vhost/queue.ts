@@ -3,8 +3,7 @@ import { QueueBlock } from "../../src/ethdev/queue-block.ts";
 import { Queue, QueueKind } from "../../src/hot/layout.ts";
 import type { MbufPool } from "../../src/memory/pool.ts";
 import type { Zone } from "../../src/memory/zone.ts";
-import type { VringState } from "../../src/vhostuser/backend.ts";
-import { VirtioFeature } from "../../src/vhostuser/protocol.ts";
+import type { BackendVring } from "../../src/vhostuser/vring.ts";
 import type { GuestMemory } from "./guest-memory.ts";
 import { Segment, Vring, VringFlag } from "./layout.ts";
 
@@ -38,9 +37,9 @@ export class VhostQueue {
   }
 
   /** Throws a named error, and leaves the queue halted, if the rings do not lie in shared memory. */
-  start(memory: GuestMemory, state: VringState): void {
+  start(memory: GuestMemory, state: BackendVring, mergeable: boolean): void {
     const { size } = state;
-    this.packed = (state.features & VirtioFeature.RING_PACKED) !== 0n;
+    this.packed = state.packed;
     const bytes = this.packed ? { avail: 4, used: 4 } : { avail: 6 + 2 * size, used: 6 + 8 * size };
     const desc = memory.ringOffset("descriptor table", state.desc, 16 * size, 16);
     const avail = memory.ringOffset(this.packed ? "driver area" : "avail ring", state.avail, bytes.avail, 4);
@@ -54,7 +53,7 @@ export class VhostQueue {
       [Vring.SIZE, size],
       [Vring.AVAIL_INDEX, position],
       [Vring.USED_INDEX, this.packed ? position : u16[(used >>> 1) + 1]!],
-      [Vring.FLAGS, (state.features & VirtioFeature.MRG_RXBUF) !== 0n ? VringFlag.MERGEABLE : 0],
+      [Vring.FLAGS, mergeable ? VringFlag.MERGEABLE : 0],
       [Vring.ORIGIN, (0x10000 | this.block.get(Queue.PORT)) >>> 0],
     ] as const) {
       this.block.set(word, value);

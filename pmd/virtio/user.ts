@@ -24,8 +24,8 @@ import {
 } from "../../src/limits.ts";
 import { iovaOf } from "../../src/memory/iova.ts";
 import { VhostUserFrontend } from "../../src/vhostuser/frontend.ts";
-import { VirtioFeature } from "../../src/vhostuser/protocol.ts";
-import { connectUnix, listenUnix, type UnixListener } from "../../src/vhostuser/socket.ts";
+import { connectUnix, listenUnix, type UnixListener } from "../../src/vhostuser/listen.ts";
+import { Feature } from "../../src/vhostuser/protocol.ts";
 import { type RingFeatures, VirtQueue } from "./queue.ts";
 
 export const virtioUserDriver: Driver = {
@@ -198,15 +198,16 @@ class VirtioUser implements EthDevice {
       return;
     }
     const frontend = new VhostUserFrontend(fd, this.context.poller, {
+      name: this.args.path,
       onClose: () => {
         if (this.frontend === frontend) this.lost();
       },
     });
     try {
       const { packed, mergeable, inOrder, queues } = this.args;
-      const required = VirtioFeature.VERSION_1 | (packed ? VirtioFeature.RING_PACKED : 0n);
-      const optional = (mergeable ? VirtioFeature.MRG_RXBUF : 0n) | (inOrder ? VirtioFeature.IN_ORDER : 0n);
-      const multiqueue = queues > 1 ? VirtioFeature.NET_MQ : 0n;
+      const required = Feature.VERSION_1 | (packed ? Feature.RING_PACKED : 0n);
+      const optional = (mergeable ? Feature.NET_MRG_RXBUF : 0n) | (inOrder ? Feature.IN_ORDER : 0n);
+      const multiqueue = queues > 1 ? Feature.NET_MQ : 0n;
       await frontend.negotiate(required | optional | multiqueue, required);
       const most = await frontend.queuePairsMax();
       if (most < queues) {
@@ -225,9 +226,9 @@ class VirtioUser implements EthDevice {
   private features(frontend: VhostUserFrontend): RingFeatures {
     const has = (bit: bigint) => (frontend.features & bit) !== 0n;
     return {
-      packed: has(VirtioFeature.RING_PACKED),
-      inOrder: has(VirtioFeature.IN_ORDER),
-      mergeable: has(VirtioFeature.MRG_RXBUF),
+      packed: has(Feature.RING_PACKED),
+      inOrder: has(Feature.IN_ORDER),
+      mergeable: has(Feature.NET_MRG_RXBUF),
     };
   }
 

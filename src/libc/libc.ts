@@ -1,4 +1,4 @@
-// libc's calls as typed functions. Each throws a PollmodeError whose code is the errno's name. Any thread may call them.
+// libc's calls as typed functions. Each throws a PollmodeError whose code is the errno's name. Any thread may call.
 import { fstatSync } from "node:fs";
 import { PollmodeError } from "../errors.ts";
 import {
@@ -66,8 +66,8 @@ function map(
 ): bigint {
   const at: bigint | null = c.mmap(address, length, prot, flags, fd, offset);
   if (at !== MAP_FAILED && at !== null) return at;
-  const what = `0x${address.toString(16)}, ${length} bytes, prot ${prot}, flags 0x${flags.toString(16)}, fd ${fd}, ${offset}`;
-  throw systemError("mmap", what, lastErrno());
+  const how = `prot ${prot}, flags 0x${flags.toString(16)}, fd ${fd} from ${offset}`;
+  throw systemError("mmap", `0x${address.toString(16)}, ${length} bytes, ${how}`, lastErrno());
 }
 
 export function mmap(length: number, prot: number, flags: number, fd: number, offset = 0): bigint {

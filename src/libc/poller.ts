@@ -117,9 +117,15 @@ export class Poller {
   private finish(watches: Watch[], fds: Buffer, ready: number): void {
     this.outstanding = undefined;
     waiting.delete(this);
-    if (this.closed) return this.release();
+    if (this.closed) {
+      this.release();
+      return;
+    }
     if (revents(fds, watches.length) !== 0) eventfdDrain(this.wakeFd!);
-    if (ready < 0) return this.failed();
+    if (ready < 0) {
+      this.failed();
+      return;
+    }
     this.failures = 0;
     this.dispatching = true;
     watches.forEach((watch, at) => {

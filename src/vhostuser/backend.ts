@@ -4,7 +4,7 @@
 import { PollmodeError } from "../errors.ts";
 import { close } from "../libc/libc.ts";
 import type { Poller } from "../libc/poller.ts";
-import { type BackendRegion, checkRegions, sameRegion } from "./memory-table.ts";
+import { type BackendRegion, checkRegions, sameRegion, withOwnFds } from "./memory-table.ts";
 import {
   decodeRegions,
   decodeSingleRegion,
@@ -12,7 +12,6 @@ import {
   decodeVringState,
   encodeU64,
   encodeVringState,
-  Feature,
   FLAG_NEED_REPLY,
   FLAG_REPLY,
   MEM_SLOTS_MAX,
@@ -23,29 +22,31 @@ import {
   QUEUE_PAIRS_MAX,
   Request,
   requestName,
+  VirtioFeature,
   VRING_INDEX_MASK,
   VRING_NO_FD,
 } from "./protocol.ts";
 import { checkForm, type Reply, requestForm } from "./requests.ts";
 import { peerFix, VhostUserSocket } from "./socket.ts";
-import { type BackendVring, checkEventfd, freshBase, sizeProblem, Vring } from "./vring.ts";
+import { checkEventfd, freshBase, isPacked, sizeProblem, Vring, type VringState } from "./vring.ts";
 
 /** What a handler throws is the peer's refusal; a promise is waited for before the peer gets its answer. */
 export interface VhostUserBackendHandlers {
-  featuresSet(features: bigint): void | Promise<void>;
+  featuresSet?(features: bigint): void | Promise<void>;
   /**
-   * The whole table, while no ring runs. Regions that stay are the same objects as before. A new region's `fd` is the
-   * handler's from this call on, whether it throws or not. If it throws, the table from before stays in force.
+   * The whole table, while no ring runs: it replaces the one from before. Each region comes with an fd of its own, which
+   * is the handler's from this call on, whether it throws or not. If it throws, it is called with the old table again.
    */
   memoryChanged(regions: readonly BackendRegion[]): void | Promise<void>;
-  vringStarted(index: number, vring: BackendVring): void | Promise<void>;
+  vringStarted(index: number, state: VringState): void | Promise<void>;
   /** When it has settled, nothing touches the ring any more. Returns the base to go on from. */
   vringStopped(index: number): number | Promise<number>;
   /** A running ring's call fd is another one now; the old one is closed when this has settled. */
   callChanged(index: number, callFd: number | undefined): void | Promise<void>;
   status?(status: number): void | Promise<void>;
+  /** NET_MTU is offered if this is there. */
   mtuSet?(mtu: number): void | Promise<void>;
-  /** Broadcast a RARP of this MAC address. */
+  /** Broadcast a RARP of this MAC address. RARP is offered if this is there. */
   rarp?(mac: Uint8Array): void | Promise<void>;
   /** A request was refused and the connection goes on. */
   refused?(error: PollmodeError): void;
@@ -53,22 +54,31 @@ export interface VhostUserBackendHandlers {
   closed(reason: PollmodeError | undefined): void | Promise<void>;
 }
 
-export interface VhostUserBackendOptions {
+export interface VhostUserBackendOptions extends VhostUserBackendHandlers {
   /** The socket's path, for messages. */
-  name: string;
+  name?: string;
   /** Virtio features to offer; PROTOCOL_FEATURES is added. */
   features: bigint;
-  protocolFeatures: bigint;
+  /** Protocol features to offer. */
+  protocolFeatures?: bigint;
   queuePairsMax: number;
-  handlers: VhostUserBackendHandlers;
 }
+
+const protocolDefault =
+  ProtocolFeature.MQ |
+  ProtocolFeature.REPLY_ACK |
+  ProtocolFeature.RESET_DEVICE |
+  ProtocolFeature.CONFIGURE_MEM_SLOTS |
+  ProtocolFeature.STATUS;
 
 export class VhostUserBackend {
   /** What was agreed upon. */
   features = 0n;
   protocolFeatures = 0n;
-  private readonly options: VhostUserBackendOptions;
+  readonly name: string;
   private readonly handlers: VhostUserBackendHandlers;
+  private readonly offered: bigint;
+  private readonly protocolOffered: bigint;
   private readonly socket: VhostUserSocket;
   private readonly vrings: Vring[];
   private regions: BackendRegion[] = [];
@@ -77,27 +87,29 @@ export class VhostUserBackend {
 
   /** `fd` is a connected socket, of either role; it is the back-end's from now on. */
   constructor(fd: number, poller: Poller, options: VhostUserBackendOptions) {
+    this.name = options.name ?? `on fd ${fd}`;
+    this.handlers = options;
+    this.offered = options.features | VirtioFeature.PROTOCOL_FEATURES;
+    this.protocolOffered =
+      options.protocolFeatures ??
+      protocolDefault |
+        (options.mtuSet ? ProtocolFeature.NET_MTU : 0n) |
+        (options.rarp ? ProtocolFeature.RARP : 0n);
     const pairs = Math.min(options.queuePairsMax, QUEUE_PAIRS_MAX);
-    this.options = { ...options, features: options.features | Feature.PROTOCOL_FEATURES, queuePairsMax: pairs };
-    this.handlers = options.handlers;
     this.vrings = Array.from({ length: 2 * pairs }, (_, index) => new Vring(index));
     let done: () => void;
     this.whenClosed = new Promise((resolve) => {
       done = resolve;
     });
     this.socket = new VhostUserSocket(fd, poller, {
-      name: options.name,
+      name: this.name,
       onMessage: (message) => this.handle(message),
       onClose: (reason) => void this.finish(reason).then(done, done),
     });
   }
 
-  get name(): string {
-    return this.options.name;
-  }
-
-  get packed(): boolean {
-    return (this.features & Feature.RING_PACKED) !== 0n;
+  private get packed(): boolean {
+    return isPacked(this.features);
   }
 
   /** Resolves when all rings are stopped and `closed` has settled. */
@@ -116,12 +128,12 @@ export class VhostUserBackend {
     let failure: PollmodeError | undefined;
     let reply: Reply;
     try {
-      checkForm(this.name, message, this.options.protocolFeatures);
+      checkForm(this.name, message, this.protocolOffered);
       reply = await this.execute(message);
     } catch (error) {
       failure = this.asFailure(request, error);
     }
-    const acknowledge = flags & FLAG_NEED_REPLY && this.options.protocolFeatures & ProtocolFeature.REPLY_ACK;
+    const acknowledge = flags & FLAG_NEED_REPLY && this.protocolOffered & ProtocolFeature.REPLY_ACK;
     if (failure) {
       if (!acknowledge || requestForm(request)?.answers) throw failure;
       this.handlers.refused?.(failure);
@@ -141,15 +153,15 @@ export class VhostUserBackend {
     const { request, payload } = message;
     switch (request) {
       case Request.GET_FEATURES:
-        return encodeU64(this.options.features);
+        return encodeU64(this.offered);
       case Request.SET_FEATURES:
         return this.setFeatures(payload.readBigUInt64LE());
       case Request.GET_PROTOCOL_FEATURES:
-        return encodeU64(this.options.protocolFeatures);
+        return encodeU64(this.protocolOffered);
       case Request.SET_PROTOCOL_FEATURES:
         return this.setProtocolFeatures(payload.readBigUInt64LE());
       case Request.GET_QUEUE_NUM:
-        return encodeU64(BigInt(this.options.queuePairsMax));
+        return encodeU64(BigInt(this.vrings.length / 2));
       case Request.GET_MAX_MEM_SLOTS:
         return encodeU64(BigInt(MEM_SLOTS_MAX));
       case Request.GET_STATUS:
@@ -175,13 +187,14 @@ export class VhostUserBackend {
     switch (request) {
       case Request.SET_MEM_TABLE: {
         const regions = decodeRegions(payload);
-        if (!regions) throw this.refuse("VHOST_SIZE", "SET_MEM_TABLE: it does not hold as many regions as it says");
+        if (!regions)
+          throw this.refuse("VHOST_SIZE", "SET_MEM_TABLE: it does not hold as many regions as it says");
         if (regions.length !== fds.length) {
           const detail = `SET_MEM_TABLE: ${regions.length} regions with ${fds.length} fds`;
           throw this.refuse("VHOST_FDS", detail);
         }
         checkRegions(this.name, regions, fds, []);
-        return this.changeMemory(() => regions.map((region, at) => ({ ...region, fd: fds[at]! })), fds);
+        return this.changeMemory(regions.map((region) => ({ ...region, fd: fds.shift()! })));
       }
       case Request.ADD_MEM_REG: {
         if (this.regions.length >= MEM_SLOTS_MAX) {
@@ -189,13 +202,14 @@ export class VhostUserBackend {
         }
         const region = decodeSingleRegion(payload);
         checkRegions(this.name, [region], fds, this.regions);
-        return this.changeMemory(() => [...this.regions, { ...region, fd: fds[0]! }], fds);
+        return this.changeMemory([...this.regions, { ...region, fd: fds.shift()! }]);
       }
       case Request.REM_MEM_REG: {
         const region = decodeSingleRegion(payload);
         const left = this.regions.filter((other) => !sameRegion(region, other));
-        if (left.length === this.regions.length) throw this.refuse("VHOST_REGION", "REM_MEM_REG: no such region");
-        return this.changeMemory(() => left, []);
+        if (left.length === this.regions.length)
+          throw this.refuse("VHOST_REGION", "REM_MEM_REG: no such region");
+        return this.changeMemory(left);
       }
       default:
         return this.executeVring(message);
@@ -223,7 +237,8 @@ export class VhostUserBackend {
         return this.setAddress(payload);
       case Request.SET_VRING_ENABLE: {
         const { index, num } = decodeVringState(payload);
-        if (num > 1) throw this.refuse("VHOST_VALUE", `${requestName(request)}: ring ${index}: ${num}, not 0 or 1`);
+        if (num > 1)
+          throw this.refuse("VHOST_VALUE", `${requestName(request)}: ring ${index}: ${num}, not 0 or 1`);
         return this.reconfigure(this.vring(request, index), (vring) => {
           vring.enabled = num === 1;
         });
@@ -253,20 +268,22 @@ export class VhostUserBackend {
   }
 
   private async setFeatures(features: bigint): Promise<undefined> {
-    const unknown = features & ~this.options.features;
-    if (unknown) throw this.refuse("VHOST_FEATURES", `SET_FEATURES: 0x${unknown.toString(16)} was not offered`);
+    const unknown = features & ~this.offered;
+    if (unknown)
+      throw this.refuse("VHOST_FEATURES", `SET_FEATURES: 0x${unknown.toString(16)} was not offered`);
     // QEMU says it again for each queue pair.
     if (features === this.features) return;
     if (this.vrings.some(({ running }) => running)) {
       throw this.refuse("VHOST_RUNNING", "SET_FEATURES: other features while a ring is running");
     }
-    await this.handlers.featuresSet(features);
+    await this.handlers.featuresSet?.(features);
     this.features = features;
   }
 
   private setProtocolFeatures(features: bigint): undefined {
-    const unknown = features & ~this.options.protocolFeatures;
-    if (unknown) throw this.refuse("VHOST_FEATURES", `SET_PROTOCOL_FEATURES: 0x${unknown.toString(16)} was not offered`);
+    const unknown = features & ~this.protocolOffered;
+    if (unknown)
+      throw this.refuse("VHOST_FEATURES", `SET_PROTOCOL_FEATURES: 0x${unknown.toString(16)} was not offered`);
     this.protocolFeatures = features;
   }
 
@@ -331,15 +348,34 @@ export class VhostUserBackend {
     }
   }
 
-  private async changeMemory(table: () => BackendRegion[], fds: number[]): Promise<undefined> {
-    await this.stopAll();
-    const regions = table();
-    fds.length = 0; // the handler's now
+  /** Puts `next` in the place of the table; its fds are the back-end's. */
+  private async changeMemory(next: BackendRegion[]): Promise<undefined> {
+    const old = this.regions;
+    let failure: unknown;
     try {
-      await this.handlers.memoryChanged(regions);
-      this.regions = regions;
-    } finally {
+      await this.stopAll();
+      await this.handlers.memoryChanged(withOwnFds(next));
+      this.regions = next;
+    } catch (error) {
+      failure = error;
+      this.regions = await this.restored(old);
+    }
+    for (const region of new Set([...old, ...next])) if (!this.regions.includes(region)) close(region.fd);
+    try {
       await this.startAll();
+    } catch (error) {
+      failure ??= error;
+    }
+    if (failure) throw failure;
+  }
+
+  /** The old table after a failure; none at all if that fails, too. */
+  private async restored(old: BackendRegion[]): Promise<BackendRegion[]> {
+    try {
+      await this.handlers.memoryChanged(withOwnFds(old));
+      return old;
+    } catch {
+      return [];
     }
   }
 
@@ -351,9 +387,9 @@ export class VhostUserBackend {
   }
 
   private async start(vring: Vring): Promise<void> {
-    const enabled = vring.enabled || !(this.features & Feature.PROTOCOL_FEATURES);
+    const enabled = vring.enabled || !(this.features & VirtioFeature.PROTOCOL_FEATURES);
     if (vring.running || !enabled || !vring.complete || this.regions.length === 0) return;
-    await this.handlers.vringStarted(vring.index, vring.describe(this.name, this.packed));
+    await this.handlers.vringStarted(vring.index, vring.describe(this.name, this.features));
     vring.running = true;
   }
 
@@ -390,7 +426,7 @@ export class VhostUserBackend {
     } catch {
       // they count as stopped: there is nobody left to tell
     }
-    this.regions = [];
+    for (const { fd } of this.regions.splice(0)) close(fd);
     for (const vring of this.vrings) vring.closeFds();
     await this.handlers.closed(reason);
   }

@@ -10,7 +10,6 @@ import {
   encodeU64,
   encodeVringAddress,
   encodeVringState,
-  Feature,
   FLAG_NEED_REPLY,
   MESSAGE_FDS_MAX,
   type Message,
@@ -19,6 +18,7 @@ import {
   Request,
   requestName,
   Status,
+  VirtioFeature,
   VRING_NO_FD,
   VRING_STATE_BYTES,
   type VringAddresses,
@@ -35,7 +35,7 @@ const protocolWanted =
 
 export interface VhostUserFrontendOptions {
   /** The socket's path, for messages. */
-  name: string;
+  name?: string;
   timeoutMs?: number;
   /** Once. No reason: it was closed here. */
   onClose?(reason: PollmodeError | undefined): void;
@@ -68,7 +68,7 @@ export class VhostUserFrontend {
   constructor(fd: number, poller: Poller, options: VhostUserFrontendOptions) {
     this.timeoutMs = options.timeoutMs ?? CALL_TIMEOUT_MS;
     this.socket = new VhostUserSocket(fd, poller, {
-      name: options.name,
+      name: options.name ?? `on fd ${fd}`,
       onMessage: (message) => {
         const detail = `the back-end sent a request (${message.request}) on the front-end's channel`;
         throw this.socket.violation("VHOST_REQUEST", detail);
@@ -94,8 +94,8 @@ export class VhostUserFrontend {
         "turn it on in the back-end, or off in the port's options",
       );
     }
-    this.features = this.offered & (wanted | required | Feature.PROTOCOL_FEATURES);
-    if (this.features & Feature.PROTOCOL_FEATURES) {
+    this.features = this.offered & (wanted | required | VirtioFeature.PROTOCOL_FEATURES);
+    if (this.features & VirtioFeature.PROTOCOL_FEATURES) {
       const take = (await this.getU64(Request.GET_PROTOCOL_FEATURES)) & protocolWanted;
       await this.command(Request.SET_PROTOCOL_FEATURES, encodeU64(take));
       this.protocolFeatures = take;
@@ -127,7 +127,8 @@ export class VhostUserFrontend {
         await this.command(Request.ADD_MEM_REG, encodeSingleRegion(region), [region.fd]);
     } else {
       if (regions.length > MESSAGE_FDS_MAX) {
-        const message = `vhost-user ${this.socket.name}: ${regions.length} memory regions, ${MESSAGE_FDS_MAX} are the most`;
+        const detail = `${regions.length} memory regions, ${MESSAGE_FDS_MAX} are the most`;
+        const message = `vhost-user ${this.socket.name}: ${detail}`;
         throw new PollmodeError(
           "VHOST_REGIONS",
           message,
@@ -156,7 +157,7 @@ export class VhostUserFrontend {
 
   /** Does nothing if PROTOCOL_FEATURES was not agreed upon: rings are then enabled as they start ("Ring states"). */
   async enableVring(index: number, on: boolean): Promise<void> {
-    if (!(this.features & Feature.PROTOCOL_FEATURES)) return;
+    if (!(this.features & VirtioFeature.PROTOCOL_FEATURES)) return;
     await this.command(Request.SET_VRING_ENABLE, encodeVringState({ index, num: on ? 1 : 0 }));
   }
 

@@ -116,7 +116,10 @@ function removeStale(path: string, cause: PollmodeError): void {
     close(connectUnix(path));
   } catch (error) {
     const code = error instanceof PollmodeError ? error.code : undefined;
-    if (code === "ECONNREFUSED") return unlinkSync(path);
+    if (code === "ECONNREFUSED") {
+      unlinkSync(path);
+      return;
+    }
     if (code !== "EAGAIN") throw error; // EAGAIN: it listens, its backlog is full
   }
   const message = `listen on ${path}: another process listens there`;

@@ -1,11 +1,23 @@
 // The back-end's list of the front-end's memory regions, and what makes a region acceptable.
 import { PollmodeError } from "../errors.ts";
-import { fileSize } from "../libc/libc.ts";
+import { close, dup, fileSize } from "../libc/libc.ts";
 import type { RegionPayload } from "./protocol.ts";
 
-/** A region as the back-end's owner gets it. */
+/** A region and the file that it lies in. */
 export interface BackendRegion extends RegionPayload {
   fd: number;
+}
+
+/** The same regions with fds of their own, for somebody else to close. */
+export function withOwnFds(regions: readonly BackendRegion[]): BackendRegion[] {
+  const copies: BackendRegion[] = [];
+  try {
+    for (const region of regions) copies.push({ ...region, fd: dup(region.fd) });
+    return copies;
+  } catch (error) {
+    for (const { fd } of copies) close(fd);
+    throw error;
+  }
 }
 
 const addressEnd = 1n << 64n;
@@ -22,7 +34,8 @@ export function checkRegions(
 ): void {
   const all = [...others];
   regions.forEach((region, at) => {
-    const where = `vhost-user ${name}: memory region 0x${region.guestAddress.toString(16)} + 0x${region.size.toString(16)}`;
+    const extent = `0x${region.guestAddress.toString(16)} + 0x${region.size.toString(16)}`;
+    const where = `vhost-user ${name}: memory region ${extent}`;
     const problem = rangeProblem(region) ?? overlapProblem(region, all) ?? fileProblem(region, fds[at]!);
     if (problem) throw new PollmodeError("VHOST_REGION", `${where}: ${problem}`, fix);
     all.push(region);
@@ -57,7 +70,8 @@ function overlap(a: bigint, aSize: bigint, b: bigint, bSize: bigint): boolean {
 function fileProblem({ mmapOffset, size }: RegionPayload, fd: number): string | undefined {
   const bytes = fileSize(fd);
   if (bytes === undefined) return "its fd is no regular file (memfd, hugetlbfs, tmpfs)";
-  if (BigInt(bytes) < mmapOffset + size) return `it ends at ${mmapOffset + size}, behind its file's ${bytes} bytes`;
+  if (BigInt(bytes) < mmapOffset + size)
+    return `it ends at ${mmapOffset + size}, behind its file's ${bytes} bytes`;
   return undefined;
 }
 

@@ -1,4 +1,5 @@
-// vhost-user on the wire: QEMU, docs/interop/vhost-user.rst. Numbers are in the machine's byte order, little-endian here.
+// vhost-user on the wire: QEMU, docs/interop/vhost-user.rst. Numbers are in the machine's byte
+// order, little-endian here.
 
 /** "Front-end message types". */
 export const Request = {
@@ -49,29 +50,20 @@ export const ProtocolFeature = {
 } as const;
 
 /** Virtio's feature bits (VIRTIO 1.2, 5.1.3 and 6), and vhost-user's own bit 30. */
-export const Feature = {
-  NET_CSUM: 1n << 0n,
-  NET_GUEST_CSUM: 1n << 1n,
+export const VirtioFeature = {
   NET_MTU: 1n << 3n,
   NET_MAC: 1n << 5n,
-  NET_GUEST_TSO4: 1n << 7n,
-  NET_GUEST_TSO6: 1n << 8n,
-  NET_HOST_TSO4: 1n << 11n,
-  NET_HOST_TSO6: 1n << 12n,
-  NET_MRG_RXBUF: 1n << 15n,
+  MRG_RXBUF: 1n << 15n,
   NET_STATUS: 1n << 16n,
   NET_CTRL_VQ: 1n << 17n,
   NET_MQ: 1n << 22n,
-  ANY_LAYOUT: 1n << 27n,
-  RING_INDIRECT_DESC: 1n << 28n,
-  RING_EVENT_IDX: 1n << 29n,
+  INDIRECT_DESC: 1n << 28n,
+  EVENT_IDX: 1n << 29n,
   /** VHOST_USER_F_PROTOCOL_FEATURES. */
   PROTOCOL_FEATURES: 1n << 30n,
   VERSION_1: 1n << 32n,
-  ACCESS_PLATFORM: 1n << 33n,
   RING_PACKED: 1n << 34n,
   IN_ORDER: 1n << 35n,
-  NOTIFICATION_DATA: 1n << 38n,
 } as const;
 
 /** Bits of SET_STATUS (VIRTIO 1.2, 2.1). */
@@ -92,8 +84,8 @@ export const VRING_NO_FD = 0x100;
 export const PAYLOAD_BYTES_MAX = 4096;
 /** VHOST_MEMORY_MAX_NREGIONS: a SET_MEM_TABLE's regions, and so a message's fds. */
 export const MESSAGE_FDS_MAX = 8;
-/** What GET_MAX_MEM_SLOTS answers. */
-export const MEM_SLOTS_MAX = 32;
+/** What GET_MAX_MEM_SLOTS answers: as many regions as SET_MEM_TABLE can name. */
+export const MEM_SLOTS_MAX = MESSAGE_FDS_MAX;
 /** VIRTIO 1.2, 2.7 and 2.8.10: Queue Size. */
 export const VRING_SIZE_MAX = 32768;
 /** A packed ring's base: the position in bits 0-14, the wrap counter in bit 15; a fresh ring starts with it set. */

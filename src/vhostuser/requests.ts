@@ -1,8 +1,8 @@
 // The form of each request that the back-end serves: payload, fds, and the protocol feature that it belongs to.
 import { PollmodeError } from "../errors.ts";
 import {
-  type Message,
   MESSAGE_FDS_MAX,
+  type Message,
   ProtocolFeature,
   REGIONS_BYTES_MAX,
   REGIONS_HEADER_BYTES,
@@ -15,7 +15,7 @@ import {
 import { peerFix } from "./socket.ts";
 
 /** The payload of an answer; undefined if the request has none of its own. */
-export type Reply = Buffer | undefined | void;
+export type Reply = Buffer | undefined;
 
 interface Form {
   payload: number;
@@ -32,7 +32,11 @@ const forms: Record<number, Form> = {
   [Request.SET_FEATURES]: { payload: 8 },
   [Request.SET_OWNER]: { payload: 0 },
   [Request.RESET_OWNER]: { payload: 0 },
-  [Request.SET_MEM_TABLE]: { payload: REGIONS_HEADER_BYTES, payloadMax: REGIONS_BYTES_MAX, fdsMax: MESSAGE_FDS_MAX },
+  [Request.SET_MEM_TABLE]: {
+    payload: REGIONS_HEADER_BYTES,
+    payloadMax: REGIONS_BYTES_MAX,
+    fdsMax: MESSAGE_FDS_MAX,
+  },
   [Request.SET_VRING_NUM]: { payload: VRING_STATE_BYTES },
   [Request.SET_VRING_ADDR]: { payload: VRING_ADDRESS_BYTES },
   [Request.SET_VRING_BASE]: { payload: VRING_STATE_BYTES },
@@ -78,7 +82,11 @@ export function checkForm(name: string, message: Message, protocolFeatures: bigi
     throw new PollmodeError("VHOST_REQUEST", `${what} is not served, nor was it offered`, peerFix);
   }
   if (payload.length < form.payload || payload.length > (form.payloadMax ?? form.payload)) {
-    throw new PollmodeError("VHOST_SIZE", `${what}: a payload of ${payload.length} bytes, not ${form.payload}`, peerFix);
+    throw new PollmodeError(
+      "VHOST_SIZE",
+      `${what}: a payload of ${payload.length} bytes, not ${form.payload}`,
+      peerFix,
+    );
   }
   if (fds.length < (form.fds ?? 0) || fds.length > (form.fdsMax ?? 0)) {
     throw new PollmodeError("VHOST_FDS", `${what}: ${fds.length} fds, not ${form.fdsMax ?? 0}`, peerFix);

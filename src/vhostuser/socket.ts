@@ -20,6 +20,8 @@ import {
   VERSION_MASK,
 } from "./protocol.ts";
 
+export { connectUnix, listenUnix, type UnixListener } from "./listen.ts";
+
 export const peerFix = "check that the peer speaks vhost-user, and its version; then connect again";
 
 /** After so many messages without a pause the event loop gets its turn. */
@@ -92,7 +94,8 @@ export class VhostUserSocket {
       const sent = this.output.length > 0 ? undefined : sendmsg(this.fd, bytes, fds);
       if (sent !== bytes.length) this.queue(bytes.subarray(sent ?? 0), sent === undefined ? fds : []);
     } catch (error) {
-      return this.end(this.asReason(error));
+      this.end(this.asReason(error));
+      return;
     }
     this.watch();
   }
@@ -177,7 +180,8 @@ export class VhostUserSocket {
     try {
       this.flush();
     } catch (error) {
-      return this.end(this.asReason(error));
+      this.end(this.asReason(error));
+      return;
     }
     if (!this.busy && this.output.length === 0) void this.readAll();
     else this.watch();

@@ -15,6 +15,12 @@ finish() {
   sleep 60 # never let process 1 return
 }
 
+# How many echo replies have reached the kernel's ICMP, their checksums verified.
+replies() {
+  awk '/^IcmpMsg:/ { if (named) for (i in names) { if (names[i] == "InType0") print $i } else named = split($0, names) }' \
+    /proc/net/snmp
+}
+
 for word in $(cat /proc/cmdline); do
   case $word in bed.*=*) name=${word%%=*}; eval "${name#bed.}=\${word#*=}" ;; esac
 done
@@ -45,11 +51,19 @@ for request in $(echo "$pings" | tr ';' ' '); do
   cpu=${request%%:*}
   arguments=$(echo "${request#*:}" | tr ',' ' ')
   echo "@bed ping $number begin"
+  before=$(($(replies) + 0))
   taskset -c "$cpu" /bin/iputils-ping $arguments "$peer" >/tmp/ping 2>&1
   status=$?
   grep -c 'wrong data byte' /tmp/ping | sed 's/^/wrong data: /'
   grep -E -m 3 -A 8 'wrong data byte|BAD CHECKSUM' /tmp/ping
   tail -n 5 /tmp/ping
+  # After its last request ping waits no longer than twice the longest round trip; a busy host may need more.
+  sent=$(sed -n 's/ packets transmitted.*//p' /tmp/ping)
+  for _ in $(seq 20); do
+    [ $(($(replies) - before)) -ge "${sent:-0}" ] && break
+    usleep 100000
+  done
+  echo "replies: $(($(replies) - before))"
   echo "@bed ping $number status $status"
   number=$((number + 1))
 done

@@ -22,6 +22,7 @@ export const virtioFeature = {
 
 export interface PingCounts {
   sent: number;
+  /** Replies that reached the guest's ICMP, also those too late for ping, without duplicates. */
   received: number;
   lossPercent: number;
 }
@@ -90,12 +91,13 @@ function readPings(console: string): PingResult[] {
 function readPing(output: string, status: number): PingResult {
   const number = (pattern: RegExp) => Number(pattern.exec(output)?.[1] ?? 0);
   const sent = number(/(\d+) packets transmitted/);
-  const received = number(/(\d+) received/);
+  const duplicates = number(/\+(\d+) duplicates/);
+  const received = number(/replies: (\d+)/) - duplicates;
   return {
     sent,
     received,
     lossPercent: sent === 0 ? 100 : (100 * (sent - received)) / sent,
-    duplicates: number(/\+(\d+) duplicates/),
+    duplicates,
     errors: number(/\+(\d+) errors/),
     corrupted: number(/\+(\d+) corrupted/) + number(/wrong data: (\d+)/),
     status,

@@ -231,8 +231,8 @@ function guestWords(options: GuestOptions): string[] {
 
 function pingWord(request: PingRequest): string {
   const { count = 5, sizeBytes = 56, flood = false, intervalSeconds = 0.02, cpu = 0 } = request;
-  // -M do: a frame too long for the MTU is an error and not two fragments. -W: patience with the last reply.
-  const words = ["-n", "-M", "do", "-W", "2", "-c", String(count), "-s", String(sizeBytes)];
+  // -M do: a frame too long for the MTU is an error and not two fragments. -W: patience when no reply comes.
+  const words = ["-n", "-M", "do", "-W", "1", "-c", String(count), "-s", String(sizeBytes)];
   words.push(...(flood ? ["-f", "-q"] : ["-i", String(intervalSeconds)]));
   return `${cpu}:${words.join(",")}`;
 }
