@@ -113,10 +113,3 @@ export function headerFits(mbuf: u32): u32 {
   const headroom: u32 = (data - r32(mbuf + Mbuf.BUF)) >>> 0;
   return (data & 3) == 0 && headroom >= <u32>Header.BYTES && r32(mbuf + Mbuf.DATA_LEN) != 0 ? 1 : 0;
 }
-
-/** A header that asks for nothing (virtio 1.2, 5.1.6.2: num_buffers is 0 on transmit). */
-export function clearHeader(data: u32): void {
-  w32(data - 12, 0);
-  w32(data - 8, 0);
-  w32(data - 4, 0);
-}

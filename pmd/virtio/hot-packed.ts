@@ -9,8 +9,8 @@ import { writeMbuf } from "../../src/hot/simd.ts";
 import {
   advanceFree,
   cacheSlot,
+  cacheSpan,
   claim,
-  clearHeader,
   descriptorsOf,
   headerFits,
   kick,
@@ -20,6 +20,7 @@ import {
 } from "./hot-common.ts";
 import { giveBack } from "./hot-split.ts";
 import { Desc, Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
+import { clearHeader, handOver, takePackedQuads } from "./simd.ts";
 
 const BOTH: u32 = 0x8080; // the AVAIL and USED bits of a flags half
 
@@ -38,23 +39,51 @@ function kickWanted(q: u32): u32 {
   return r16(r32(q + Virtq.USED) + 2) == 1 ? 0 : 1;
 }
 
-/** Used descriptors that are ready from running index `first` on, looked for up to `most`. */
-function readyAt(q: u32, first: u32): u32 {
+/** Whether the device has used the descriptor at running index `index`. */
+function readyAt(q: u32, index: u32): u32 {
   const size: u32 = r32(q + Virtq.SIZE);
-  const word: u32 = acquire32(r32(q + Virtq.DESC) + ((first & (size - 1)) << 4) + 12);
-  return ((word >>> 16) & BOTH) == usedBits(first, size) ? 1 : 0;
+  const word: u32 = acquire32(r32(q + Virtq.DESC) + ((index & (size - 1)) << 4) + 12);
+  return ((word >>> 16) & BOTH) == usedBits(index, size) ? 1 : 0;
 }
 
 /** Received packets into the words at `pkts`, at most `n`. */
 export function packedRxBurst(q: u32, pkts: u32, n: u32): u32 {
   refill(q);
   kick(q, kickWanted(q), r32(q + Virtq.AVAIL_INDEX));
+  const ring: u32 = r32(q + Virtq.DESC);
+  const size: u32 = r32(q + Virtq.SIZE);
+  const mbufs: u32 = r32(q + Virtq.MBUFS);
+  const datas: u32 = r32(q + Virtq.DATA);
+  const most: u32 = r32(q + Virtq.ROOM) - Frame.LENGTH_MIN;
+  const origin: u32 = r32(q + Virtq.ORIGIN);
   const avail: u32 = r32(q + Virtq.AVAIL_INDEX);
   const start: u32 = r32(q + Virtq.USED_INDEX);
+  const mergeable: u32 = r32(q + Virtq.FLAGS) & VirtqFlag.MERGEABLE;
+  let ordered: u32 = (r32(q + Virtq.FLAGS) & VirtqFlag.DISORDERED) ^ VirtqFlag.DISORDERED;
   let index: u32 = start;
   let got: u32 = 0;
   let bytes: u32 = 0;
-  while (got < n && index != avail && readyAt(q, index) != 0) {
+  const lot: u32 = takePackedQuads(q, index, min32(n, (avail - index) >>> 0), pkts);
+  for (; got < lot; got++) bytes = bytes + r32(r32(pkts + (got << 2)) + Mbuf.PKT_LEN);
+  index = (index + lot) >>> 0;
+  while (got < n && index != avail) {
+    const slot: u32 = index & (size - 1);
+    const desc: u32 = ring + (slot << 4);
+    const word: u32 = acquire32(desc + 12);
+    if (((word >>> 16) & BOTH) != usedBits(index, size)) break;
+    const length: u32 = (r32(desc + 8) - Header.BYTES) >>> 0;
+    const data: u32 = r32(datas + (slot << 2));
+    const whole: u32 = ((length - Frame.LENGTH_MIN) >>> 0) <= most ? 1 : 0;
+    if (ordered != 0 && (word & 0xffff) == slot && whole != 0 && (mergeable == 0 || isAlone(data) != 0)) {
+      const mbuf: u32 = r32(mbufs + (slot << 2));
+      writeMbuf(mbuf, data, length, origin);
+      w32(pkts + (got << 2), mbuf);
+      bytes = bytes + length;
+      got++;
+      index = (index + 1) >>> 0;
+      continue;
+    }
+    consumed(q, index);
     const used: u32 = takeOne(q, index, pkts + (got << 2));
     if (used == 0) break;
     index = (index + used) >>> 0;
@@ -65,9 +94,17 @@ export function packedRxBurst(q: u32, pkts: u32, n: u32): u32 {
       got++;
     }
     if (r32(q + Queue.RUN) == 0) break;
+    ordered = (r32(q + Virtq.FLAGS) & VirtqFlag.DISORDERED) ^ VirtqFlag.DISORDERED;
   }
-  if (index != start) countPackets(q, got, bytes);
+  if (index == start) return 0;
+  consumed(q, index);
+  countPackets(q, got, bytes);
   return got;
+}
+
+/** Whether the header before the frame at `data` says that one buffer holds it all. */
+function isAlone(data: u32): u32 {
+  return r16(data - Header.NUM_BUFFERS_BEFORE) == 1 ? 1 : 0;
 }
 
 function consumed(q: u32, index: u32): void {
@@ -157,15 +194,18 @@ function refill(q: u32): void {
   const ring: u32 = r32(q + Virtq.DESC);
   const length: u32 = r32(q + Virtq.ROOM) + Header.BYTES;
   const avail: u32 = r32(q + Virtq.AVAIL_INDEX);
-  for (let k: u32 = 0; k < count; k++) {
+  let k: u32 = 0;
+  while (k < count) {
     const slot: u32 = (avail + k) & (size - 1);
-    const mbuf: u32 = r32(cacheSlot(cache, k));
-    if (mbuf != r32(mbufs + (slot << 2))) place(q, slot, mbuf);
-    w32(ring + (slot << 4) + 8, length); // the device wrote its own over it
-    publish32(
-      ring + (slot << 4) + 12,
-      (slot | ((availBits((avail + k) >>> 0, size) | Desc.WRITE) << 16)) >>> 0,
-    );
+    const from: u32 = cacheSlot(cache, k);
+    const span: u32 = min32(min32(count - k, size - slot), cacheSpan(cache, k));
+    const bits: u32 = ((availBits((avail + k) >>> 0, size) | Desc.WRITE) << 16) >>> 0;
+    for (let j: u32 = 0; j < span; j++) {
+      const mbuf: u32 = r32(from + (j << 2));
+      if (mbuf != r32(mbufs + ((slot + j) << 2))) place(q, slot + j, mbuf);
+      handOver(ring + ((slot + j) << 4), length, (bits | (slot + j)) >>> 0); // the device wrote its own over it
+    }
+    k = k + span;
   }
   cacheDrop(cache, count);
   w32(q + Virtq.AVAIL_INDEX, (avail + count) >>> 0);
@@ -176,33 +216,52 @@ export function packedTxBurst(q: u32, pkts: u32, n: u32): u32 {
   packedTxClean(q);
   if (r32(q + Queue.RUN) == 0) return 0;
   const pool: u32 = r32(r32(q + Queue.CACHE) + Cache.POOL);
+  const ring: u32 = r32(q + Virtq.DESC);
   const size: u32 = r32(q + Virtq.SIZE);
+  const mbufs: u32 = r32(q + Virtq.MBUFS);
+  const datas: u32 = r32(q + Virtq.DATA);
+  let index: u32 = r32(q + Virtq.AVAIL_INDEX);
+  let room: u32 = size - ((index - r32(q + Virtq.FREE_INDEX)) >>> 0);
+  let bits: u32 = (availBits(index, size) << 16) >>> 0;
+  let foreign: u32 = 0;
   let bytes: u32 = 0;
   let k: u32 = 0;
   for (; k < n; k++) {
     const mbuf: u32 = r32(pkts + (k << 2));
-    const index: u32 = r32(q + Virtq.AVAIL_INDEX);
-    const room: u32 = size - ((index - r32(q + Virtq.FREE_INDEX)) >>> 0);
-    if (r32(mbuf + Mbuf.POOL) != pool) setFlag(q, VirtqFlag.MIXED);
-    if (r32(mbuf + Mbuf.NEXT) == 0 && headerFits(mbuf) != 0) {
-      if (room == 0) break;
-      const data: u32 = r32(mbuf + Mbuf.DATA);
-      clearHeader(data);
-      w32(r32(q + Virtq.MBUFS) + ((index & (size - 1)) << 2), mbuf);
-      const word: u32 = describe(
-        q,
-        index,
-        data - Header.BYTES,
-        r32(mbuf + Mbuf.DATA_LEN) + Header.BYTES,
-        0,
-        index,
-      );
-      publish32(r32(q + Virtq.DESC) + ((index & (size - 1)) << 4) + 12, word);
-      w32(q + Virtq.AVAIL_INDEX, (index + 1) >>> 0);
-    } else if (chain(q, mbuf, room) == 0) break;
+    foreign = foreign | (r32(mbuf + Mbuf.POOL) ^ pool);
     bytes = bytes + r32(mbuf + Mbuf.PKT_LEN);
+    if (r32(mbuf + Mbuf.NEXT) != 0 || headerFits(mbuf) == 0) {
+      w32(q + Virtq.AVAIL_INDEX, index);
+      if (chain(q, mbuf, room) == 0) {
+        bytes = bytes - r32(mbuf + Mbuf.PKT_LEN);
+        break;
+      }
+      room = room - ((r32(q + Virtq.AVAIL_INDEX) - index) >>> 0);
+      index = r32(q + Virtq.AVAIL_INDEX);
+      bits = (availBits(index, size) << 16) >>> 0;
+      continue;
+    }
+    if (room == 0) {
+      bytes = bytes - r32(mbuf + Mbuf.PKT_LEN);
+      break;
+    }
+    const slot: u32 = index & (size - 1);
+    const desc: u32 = ring + (slot << 4);
+    const data: u32 = r32(mbuf + Mbuf.DATA);
+    clearHeader(data);
+    w32(mbufs + (slot << 2), mbuf);
+    if (r32(datas + (slot << 2)) != data - Header.BYTES) {
+      w32(datas + (slot << 2), data - Header.BYTES);
+      w32(desc, data - Header.BYTES);
+    }
+    handOver(desc, r32(mbuf + Mbuf.DATA_LEN) + Header.BYTES, (slot | bits) >>> 0);
+    index = (index + 1) >>> 0;
+    room--;
+    if ((index & (size - 1)) == 0) bits = (availBits(index, size) << 16) >>> 0;
   }
-  kick(q, kickWanted(q), r32(q + Virtq.AVAIL_INDEX));
+  w32(q + Virtq.AVAIL_INDEX, index);
+  if (foreign != 0) setFlag(q, VirtqFlag.MIXED);
+  kick(q, kickWanted(q), index);
   countPackets(q, k, bytes);
   if (k < n) bump(q + Queue.STALLED, n - k);
   return k;
@@ -213,11 +272,8 @@ function describe(q: u32, index: u32, address: u32, length: u32, flags: u32, hea
   const size: u32 = r32(q + Virtq.SIZE);
   const slot: u32 = index & (size - 1);
   const desc: u32 = r32(q + Virtq.DESC) + (slot << 4);
-  const data: u32 = r32(q + Virtq.DATA) + (slot << 2);
-  if (r32(data) != address) {
-    w32(data, address);
-    w32(desc, address);
-  }
+  w32(r32(q + Virtq.DATA) + (slot << 2), address);
+  w32(desc, address);
   w32(desc + 8, length);
   return ((head & (size - 1)) | ((availBits(index, size) | flags) << 16)) >>> 0;
 }
@@ -273,6 +329,7 @@ function chain(q: u32, mbuf: u32, room: u32): u32 {
  */
 export function packedTxClean(q: u32): void {
   kick(q, kickWanted(q), r32(q + Virtq.AVAIL_INDEX));
+  if ((r32(q + Virtq.FLAGS) & (VirtqFlag.MIXED | VirtqFlag.DISORDERED)) == 0) cleanRun(q);
   const size: u32 = r32(q + Virtq.SIZE);
   const mbufs: u32 = r32(q + Virtq.MBUFS);
   const avail: u32 = r32(q + Virtq.AVAIL_INDEX);
@@ -293,8 +350,7 @@ export function packedTxClean(q: u32): void {
         return;
       }
       const end: u32 = (used + batch) >>> 0;
-      if ((flags & VirtqFlag.MIXED) == 0) putBatch(q, used, batch);
-      else while (r32(q + Virtq.FREE_INDEX) != end) giveBack(q);
+      while (r32(q + Virtq.FREE_INDEX) != end) giveBack(q);
       used = end;
     } else {
       if (claim(q, id, oldest & (size - 1)) == 0) return;
@@ -305,13 +361,28 @@ export function packedTxClean(q: u32): void {
   }
 }
 
-/** Single-descriptor packets of the cache's own pool, `n` from running index `from` on. */
-function putBatch(q: u32, from: u32, n: u32): void {
+/** The common case: one descriptor a packet, all of one pool, in order. Stops at what is not so. */
+function cleanRun(q: u32): void {
+  const ring: u32 = r32(q + Virtq.DESC);
   const size: u32 = r32(q + Virtq.SIZE);
-  const cache: u32 = r32(q + Queue.CACHE);
-  const slot: u32 = from & (size - 1);
+  const avail: u32 = r32(q + Virtq.AVAIL_INDEX);
+  const start: u32 = r32(q + Virtq.USED_INDEX);
+  const batches: u32 = r32(q + Virtq.FLAGS) & VirtqFlag.IN_ORDER;
+  let used: u32 = start;
+  while (used != avail) {
+    const word: u32 = acquire32(ring + ((used & (size - 1)) << 4) + 12);
+    const id: u32 = word & 0xffff;
+    if (((word >>> 16) & BOTH) != usedBits(used, size) || id >= size) break;
+    const batch: u32 = ((id - used) & (size - 1)) + 1;
+    if (batch > ((avail - used) >>> 0) || (batch != 1 && batches == 0)) break;
+    used = (used + batch) >>> 0;
+  }
+  const n: u32 = (used - start) >>> 0;
+  if (n == 0) return;
+  const slot: u32 = start & (size - 1);
   const whole: u32 = min32(n, size - slot);
-  cachePut(cache, r32(q + Virtq.MBUFS) + (slot << 2), whole);
-  if (whole < n) cachePut(cache, r32(q + Virtq.MBUFS), n - whole);
-  w32(q + Virtq.FREE_INDEX, (from + n) >>> 0);
+  cachePut(r32(q + Queue.CACHE), r32(q + Virtq.MBUFS) + (slot << 2), whole);
+  if (whole < n) cachePut(r32(q + Queue.CACHE), r32(q + Virtq.MBUFS), n - whole);
+  w32(q + Virtq.FREE_INDEX, used);
+  w32(q + Virtq.USED_INDEX, used);
 }

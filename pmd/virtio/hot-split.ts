@@ -15,7 +15,6 @@ import {
   cacheSlot,
   cacheSpan,
   claim,
-  clearHeader,
   descriptorsOf,
   headerFits,
   kick,
@@ -24,7 +23,7 @@ import {
   setFlag,
 } from "./hot-common.ts";
 import { Desc, Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
-import { takeQuads } from "./simd.ts";
+import { clearHeader, takeQuads } from "./simd.ts";
 
 /** Received packets into the words at `pkts`, at most `n`. */
 export function splitRxBurst(q: u32, pkts: u32, n: u32): u32 {
@@ -175,26 +174,55 @@ export function splitTxBurst(q: u32, pkts: u32, n: u32): u32 {
   splitTxClean(q);
   if (r32(q + Queue.RUN) == 0) return 0;
   const pool: u32 = r32(r32(q + Queue.CACHE) + Cache.POOL);
+  const descs: u32 = r32(q + Virtq.DESC);
   const mbufs: u32 = r32(q + Virtq.MBUFS);
+  const datas: u32 = r32(q + Virtq.DATA);
+  const lengths: u32 = r32(q + Virtq.LENGTHS);
   const mask: u32 = r32(q + Virtq.SIZE) - 1;
+  let chained: u32 = r32(q + Virtq.FLAGS) & VirtqFlag.CHAINED;
+  let index: u32 = r32(q + Virtq.AVAIL_INDEX);
+  let room: u32 = mask + 1 - ((index - r32(q + Virtq.FREE_INDEX)) >>> 0);
+  let foreign: u32 = 0;
   let bytes: u32 = 0;
   let k: u32 = 0;
   for (; k < n; k++) {
     const mbuf: u32 = r32(pkts + (k << 2));
-    const index: u32 = r32(q + Virtq.AVAIL_INDEX);
-    const room: u32 = mask + 1 - ((index - r32(q + Virtq.FREE_INDEX)) >>> 0);
-    if (r32(mbuf + Mbuf.POOL) != pool) setFlag(q, VirtqFlag.MIXED);
-    if (r32(mbuf + Mbuf.NEXT) == 0 && headerFits(mbuf) != 0) {
-      if (room == 0) break;
-      const slot: u32 = index & mask;
-      const data: u32 = r32(mbuf + Mbuf.DATA);
-      clearHeader(data);
-      describe(q, slot, data - Header.BYTES, r32(mbuf + Mbuf.DATA_LEN) + Header.BYTES, 0);
-      w32(mbufs + (slot << 2), mbuf);
-      offer(q, slot, 1);
-    } else if (chain(q, mbuf, room) == 0) break;
-    bytes = bytes + r32(mbuf + Mbuf.PKT_LEN);
+    const length: u32 = r32(mbuf + Mbuf.DATA_LEN) + Header.BYTES;
+    const data: u32 = r32(mbuf + Mbuf.DATA);
+    foreign = foreign | (r32(mbuf + Mbuf.POOL) ^ pool);
+    if (chained != 0 || r32(mbuf + Mbuf.NEXT) != 0 || headerFits(mbuf) == 0) {
+      if (chained == 0) {
+        w32(q + Virtq.AVAIL_INDEX, index); // until now both indices moved alike
+        w32(q + Virtq.RING_INDEX, index);
+      }
+      if (chain(q, mbuf, room) == 0) break;
+      chained = r32(q + Virtq.FLAGS) & VirtqFlag.CHAINED;
+      room = room - ((r32(q + Virtq.AVAIL_INDEX) - index) >>> 0);
+      index = r32(q + Virtq.AVAIL_INDEX);
+      bytes = bytes + r32(mbuf + Mbuf.PKT_LEN);
+      continue;
+    }
+    if (room == 0) break;
+    const slot: u32 = index & mask;
+    clearHeader(data);
+    w32(mbufs + (slot << 2), mbuf);
+    if (r32(datas + (slot << 2)) != data - Header.BYTES) {
+      w32(datas + (slot << 2), data - Header.BYTES);
+      w32(descs + (slot << 4), data - Header.BYTES);
+    }
+    if (r32(lengths + (slot << 2)) != length) {
+      w32(lengths + (slot << 2), length);
+      w32(descs + (slot << 4) + 8, length);
+    }
+    bytes = bytes + length - Header.BYTES;
+    index = (index + 1) >>> 0;
+    room--;
   }
+  if (chained == 0) {
+    w32(q + Virtq.AVAIL_INDEX, index);
+    w32(q + Virtq.RING_INDEX, index);
+  }
+  if (foreign != 0) setFlag(q, VirtqFlag.MIXED);
   publish16(r32(q + Virtq.AVAIL) + 2, r32(q + Virtq.RING_INDEX) & 0xffff);
   kick(q, (r16(r32(q + Virtq.USED)) & 1) ^ 1, r32(q + Virtq.RING_INDEX));
   countPackets(q, k, bytes);

@@ -32,18 +32,32 @@ export function foreignString(address: number | bigint): string | undefined {
   return ref.readCString(foreignBytes(address, stringBytesMax), 0) ?? undefined;
 }
 
-/** `EACCES` for 13. An errno that libc does not know is `ERRNO_n`. */
-export function errnoName(errno: number): string {
-  const name = strerrornameNp ? foreignString(strerrornameNp(errno)) : undefined;
-  return name ?? knownName(errno) ?? `ERRNO_${errno}`;
+/** Reading foreign memory costs up to a millisecond, and a failure may come again and again (a reconnect's). */
+const known = new Map<number, { name: string; text: string }>();
+
+function describe(errno: number): { name: string; text: string } {
+  let found = known.get(errno);
+  if (!found) {
+    const buffer = Buffer.alloc(stringBytesMax);
+    // strerror_r, because strerror shares one buffer between all threads
+    const text = foreignString(strerrorR(errno, buffer, buffer.length)) ?? `error ${errno}`;
+    const name = strerrornameNp ? foreignString(strerrornameNp(errno)) : undefined;
+    found = { name: name ?? koffiName(errno) ?? `ERRNO_${errno}`, text };
+    known.set(errno, found);
+  }
+  return found;
 }
 
-function knownName(errno: number): string | undefined {
+function koffiName(errno: number): string | undefined {
   return Object.entries(koffi.os.errno).find(([, number]) => number === errno)?.[0];
 }
 
-/** `Permission denied` for 13. strerror_r, because strerror shares one buffer between all threads. */
+/** `EACCES` for 13. An errno that libc does not know is `ERRNO_n`. */
+export function errnoName(errno: number): string {
+  return describe(errno).name;
+}
+
+/** `Permission denied` for 13. */
 export function errnoText(errno: number): string {
-  const buffer = Buffer.alloc(stringBytesMax);
-  return foreignString(strerrorR(errno, buffer, buffer.length)) ?? `error ${errno}`;
+  return describe(errno).text;
 }

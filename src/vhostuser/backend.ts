@@ -4,7 +4,8 @@
 import { PollmodeError } from "../errors.ts";
 import { close } from "../libc/libc.ts";
 import type { Poller } from "../libc/poller.ts";
-import { type BackendRegion, checkRegions, sameRegion, withOwnFds } from "./memory-table.ts";
+import type { VhostUserBackendHandlers, VhostUserBackendOptions } from "./handlers.ts";
+import { type BackendRegion, checkRegions, sameRegion } from "./memory-table.ts";
 import {
   decodeRegions,
   decodeSingleRegion,
@@ -12,6 +13,7 @@ import {
   decodeVringState,
   encodeU64,
   encodeVringState,
+  Feature,
   FLAG_NEED_REPLY,
   FLAG_REPLY,
   MEM_SLOTS_MAX,
@@ -22,54 +24,12 @@ import {
   QUEUE_PAIRS_MAX,
   Request,
   requestName,
-  VirtioFeature,
   VRING_INDEX_MASK,
   VRING_NO_FD,
 } from "./protocol.ts";
 import { checkForm, type Reply, requestForm } from "./requests.ts";
 import { peerFix, VhostUserSocket } from "./socket.ts";
-import { checkEventfd, freshBase, isPacked, sizeProblem, Vring, type VringState } from "./vring.ts";
-
-/** What a handler throws is the peer's refusal; a promise is waited for before the peer gets its answer. */
-export interface VhostUserBackendHandlers {
-  featuresSet?(features: bigint): void | Promise<void>;
-  /**
-   * The whole table, while no ring runs: it replaces the one from before. Each region comes with an fd of its own, which
-   * is the handler's from this call on, whether it throws or not. If it throws, it is called with the old table again.
-   */
-  memoryChanged(regions: readonly BackendRegion[]): void | Promise<void>;
-  vringStarted(index: number, state: VringState): void | Promise<void>;
-  /** When it has settled, nothing touches the ring any more. Returns the base to go on from. */
-  vringStopped(index: number): number | Promise<number>;
-  /** A running ring's call fd is another one now; the old one is closed when this has settled. */
-  callChanged(index: number, callFd: number | undefined): void | Promise<void>;
-  status?(status: number): void | Promise<void>;
-  /** NET_MTU is offered if this is there. */
-  mtuSet?(mtu: number): void | Promise<void>;
-  /** Broadcast a RARP of this MAC address. RARP is offered if this is there. */
-  rarp?(mac: Uint8Array): void | Promise<void>;
-  /** A request was refused and the connection goes on. */
-  refused?(error: PollmodeError): void;
-  /** Once, when all rings are stopped. No reason: it was closed here. */
-  closed(reason: PollmodeError | undefined): void | Promise<void>;
-}
-
-export interface VhostUserBackendOptions extends VhostUserBackendHandlers {
-  /** The socket's path, for messages. */
-  name?: string;
-  /** Virtio features to offer; PROTOCOL_FEATURES is added. */
-  features: bigint;
-  /** Protocol features to offer. */
-  protocolFeatures?: bigint;
-  queuePairsMax: number;
-}
-
-const protocolDefault =
-  ProtocolFeature.MQ |
-  ProtocolFeature.REPLY_ACK |
-  ProtocolFeature.RESET_DEVICE |
-  ProtocolFeature.CONFIGURE_MEM_SLOTS |
-  ProtocolFeature.STATUS;
+import { checkEventfd, freshBase, sizeProblem, Vring } from "./vring.ts";
 
 export class VhostUserBackend {
   /** What was agreed upon. */
@@ -87,14 +47,10 @@ export class VhostUserBackend {
 
   /** `fd` is a connected socket, of either role; it is the back-end's from now on. */
   constructor(fd: number, poller: Poller, options: VhostUserBackendOptions) {
-    this.name = options.name ?? `on fd ${fd}`;
-    this.handlers = options;
-    this.offered = options.features | VirtioFeature.PROTOCOL_FEATURES;
-    this.protocolOffered =
-      options.protocolFeatures ??
-      protocolDefault |
-        (options.mtuSet ? ProtocolFeature.NET_MTU : 0n) |
-        (options.rarp ? ProtocolFeature.RARP : 0n);
+    this.name = options.name;
+    this.handlers = options.handlers;
+    this.offered = options.features | Feature.PROTOCOL_FEATURES;
+    this.protocolOffered = options.protocolFeatures;
     const pairs = Math.min(options.queuePairsMax, QUEUE_PAIRS_MAX);
     this.vrings = Array.from({ length: 2 * pairs }, (_, index) => new Vring(index));
     let done: () => void;
@@ -109,7 +65,7 @@ export class VhostUserBackend {
   }
 
   private get packed(): boolean {
-    return isPacked(this.features);
+    return (this.features & Feature.RING_PACKED) !== 0n;
   }
 
   /** Resolves when all rings are stopped and `closed` has settled. */
@@ -174,7 +130,8 @@ export class VhostUserBackend {
       case Request.NET_SET_MTU:
         return this.setMtu(payload.readBigUInt64LE());
       case Request.SEND_RARP:
-        return this.handlers.rarp?.(Uint8Array.from(payload.subarray(0, 6)));
+        await this.handlers.rarp?.(Uint8Array.from(payload.subarray(0, 6)));
+        return undefined;
       case Request.SET_OWNER:
         return undefined;
       default:
@@ -194,7 +151,7 @@ export class VhostUserBackend {
           throw this.refuse("VHOST_FDS", detail);
         }
         checkRegions(this.name, regions, fds, []);
-        return this.changeMemory(regions.map((region) => ({ ...region, fd: fds.shift()! })));
+        return this.changeMemory(() => regions.map((region) => ({ ...region, fd: fds.shift()! })));
       }
       case Request.ADD_MEM_REG: {
         if (this.regions.length >= MEM_SLOTS_MAX) {
@@ -202,14 +159,14 @@ export class VhostUserBackend {
         }
         const region = decodeSingleRegion(payload);
         checkRegions(this.name, [region], fds, this.regions);
-        return this.changeMemory([...this.regions, { ...region, fd: fds.shift()! }]);
+        return this.changeMemory(() => [...this.regions, { ...region, fd: fds.shift()! }]);
       }
       case Request.REM_MEM_REG: {
         const region = decodeSingleRegion(payload);
         const left = this.regions.filter((other) => !sameRegion(region, other));
         if (left.length === this.regions.length)
           throw this.refuse("VHOST_REGION", "REM_MEM_REG: no such region");
-        return this.changeMemory(left);
+        return this.changeMemory(() => left);
       }
       default:
         return this.executeVring(message);
@@ -276,7 +233,7 @@ export class VhostUserBackend {
     if (this.vrings.some(({ running }) => running)) {
       throw this.refuse("VHOST_RUNNING", "SET_FEATURES: other features while a ring is running");
     }
-    await this.handlers.featuresSet?.(features);
+    await this.handlers.featuresSet(features);
     this.features = features;
   }
 
@@ -348,35 +305,22 @@ export class VhostUserBackend {
     }
   }
 
-  /** Puts `next` in the place of the table; its fds are the back-end's. */
-  private async changeMemory(next: BackendRegion[]): Promise<undefined> {
-    const old = this.regions;
+  private async changeMemory(table: () => BackendRegion[]): Promise<undefined> {
+    await this.stopAll();
+    const regions = table();
     let failure: unknown;
     try {
-      await this.stopAll();
-      await this.handlers.memoryChanged(withOwnFds(next));
-      this.regions = next;
+      await this.handlers.memoryChanged(regions);
+      this.regions = regions;
     } catch (error) {
       failure = error;
-      this.regions = await this.restored(old);
     }
-    for (const region of new Set([...old, ...next])) if (!this.regions.includes(region)) close(region.fd);
     try {
       await this.startAll();
     } catch (error) {
       failure ??= error;
     }
     if (failure) throw failure;
-  }
-
-  /** The old table after a failure; none at all if that fails, too. */
-  private async restored(old: BackendRegion[]): Promise<BackendRegion[]> {
-    try {
-      await this.handlers.memoryChanged(withOwnFds(old));
-      return old;
-    } catch {
-      return [];
-    }
   }
 
   /** Stops the ring for a change, and starts it if it can run with it. */
@@ -387,9 +331,9 @@ export class VhostUserBackend {
   }
 
   private async start(vring: Vring): Promise<void> {
-    const enabled = vring.enabled || !(this.features & VirtioFeature.PROTOCOL_FEATURES);
+    const enabled = vring.enabled || !(this.features & Feature.PROTOCOL_FEATURES);
     if (vring.running || !enabled || !vring.complete || this.regions.length === 0) return;
-    await this.handlers.vringStarted(vring.index, vring.describe(this.name, this.features));
+    await this.handlers.vringStarted(vring.index, vring.describe(this.name, this.packed));
     vring.running = true;
   }
 
@@ -426,7 +370,7 @@ export class VhostUserBackend {
     } catch {
       // they count as stopped: there is nobody left to tell
     }
-    for (const { fd } of this.regions.splice(0)) close(fd);
+    this.regions = [];
     for (const vring of this.vrings) vring.closeFds();
     await this.handlers.closed(reason);
   }

@@ -10,6 +10,7 @@ import {
   encodeU64,
   encodeVringAddress,
   encodeVringState,
+  Feature,
   FLAG_NEED_REPLY,
   MESSAGE_FDS_MAX,
   type Message,
@@ -18,7 +19,6 @@ import {
   Request,
   requestName,
   Status,
-  VirtioFeature,
   VRING_NO_FD,
   VRING_STATE_BYTES,
   type VringAddresses,
@@ -94,8 +94,8 @@ export class VhostUserFrontend {
         "turn it on in the back-end, or off in the port's options",
       );
     }
-    this.features = this.offered & (wanted | required | VirtioFeature.PROTOCOL_FEATURES);
-    if (this.features & VirtioFeature.PROTOCOL_FEATURES) {
+    this.features = this.offered & (wanted | required | Feature.PROTOCOL_FEATURES);
+    if (this.features & Feature.PROTOCOL_FEATURES) {
       const take = (await this.getU64(Request.GET_PROTOCOL_FEATURES)) & protocolWanted;
       await this.command(Request.SET_PROTOCOL_FEATURES, encodeU64(take));
       this.protocolFeatures = take;
@@ -157,7 +157,7 @@ export class VhostUserFrontend {
 
   /** Does nothing if PROTOCOL_FEATURES was not agreed upon: rings are then enabled as they start ("Ring states"). */
   async enableVring(index: number, on: boolean): Promise<void> {
-    if (!(this.features & VirtioFeature.PROTOCOL_FEATURES)) return;
+    if (!(this.features & Feature.PROTOCOL_FEATURES)) return;
     await this.command(Request.SET_VRING_ENABLE, encodeVringState({ index, num: on ? 1 : 0 }));
   }
 

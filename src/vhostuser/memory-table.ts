@@ -1,23 +1,11 @@
 // The back-end's list of the front-end's memory regions, and what makes a region acceptable.
 import { PollmodeError } from "../errors.ts";
-import { close, dup, fileSize } from "../libc/libc.ts";
+import { fileSize } from "../libc/libc.ts";
 import type { RegionPayload } from "./protocol.ts";
 
-/** A region and the file that it lies in. */
+/** A region as the back-end's owner gets it. */
 export interface BackendRegion extends RegionPayload {
   fd: number;
-}
-
-/** The same regions with fds of their own, for somebody else to close. */
-export function withOwnFds(regions: readonly BackendRegion[]): BackendRegion[] {
-  const copies: BackendRegion[] = [];
-  try {
-    for (const region of regions) copies.push({ ...region, fd: dup(region.fd) });
-    return copies;
-  } catch (error) {
-    for (const { fd } of copies) close(fd);
-    throw error;
-  }
 }
 
 const addressEnd = 1n << 64n;

@@ -50,15 +50,15 @@ export const ProtocolFeature = {
 } as const;
 
 /** Virtio's feature bits (VIRTIO 1.2, 5.1.3 and 6), and vhost-user's own bit 30. */
-export const VirtioFeature = {
+export const Feature = {
   NET_MTU: 1n << 3n,
   NET_MAC: 1n << 5n,
-  MRG_RXBUF: 1n << 15n,
+  NET_MRG_RXBUF: 1n << 15n,
   NET_STATUS: 1n << 16n,
   NET_CTRL_VQ: 1n << 17n,
   NET_MQ: 1n << 22n,
-  INDIRECT_DESC: 1n << 28n,
-  EVENT_IDX: 1n << 29n,
+  RING_INDIRECT_DESC: 1n << 28n,
+  RING_EVENT_IDX: 1n << 29n,
   /** VHOST_USER_F_PROTOCOL_FEATURES. */
   PROTOCOL_FEATURES: 1n << 30n,
   VERSION_1: 1n << 32n,
@@ -84,8 +84,8 @@ export const VRING_NO_FD = 0x100;
 export const PAYLOAD_BYTES_MAX = 4096;
 /** VHOST_MEMORY_MAX_NREGIONS: a SET_MEM_TABLE's regions, and so a message's fds. */
 export const MESSAGE_FDS_MAX = 8;
-/** What GET_MAX_MEM_SLOTS answers: as many regions as SET_MEM_TABLE can name. */
-export const MEM_SLOTS_MAX = MESSAGE_FDS_MAX;
+/** What GET_MAX_MEM_SLOTS answers. */
+export const MEM_SLOTS_MAX = 32;
 /** VIRTIO 1.2, 2.7 and 2.8.10: Queue Size. */
 export const VRING_SIZE_MAX = 32768;
 /** A packed ring's base: the position in bits 0-14, the wrap counter in bit 15; a fresh ring starts with it set. */

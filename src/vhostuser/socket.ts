@@ -20,8 +20,6 @@ import {
   VERSION_MASK,
 } from "./protocol.ts";
 
-export { connectUnix, listenUnix, type UnixListener } from "./listen.ts";
-
 export const peerFix = "check that the peer speaks vhost-user, and its version; then connect again";
 
 /** After so many messages without a pause the event loop gets its turn. */

@@ -2,16 +2,16 @@
 import { readlinkSync } from "node:fs";
 import { PollmodeError } from "../errors.ts";
 import { close, setNonblocking } from "../libc/libc.ts";
-import { PACKED_WRAP, VirtioFeature, VRING_SIZE_MAX, type VringAddresses } from "./protocol.ts";
+import { PACKED_WRAP, VRING_SIZE_MAX, type VringAddresses } from "./protocol.ts";
 import { peerFix } from "./socket.ts";
 
 /** A ring that is to be started. Its fds are the back-end's: open until `vringStopped` or `callChanged` has settled. */
-export interface VringState extends VringAddresses {
-  /** Virtio features that were agreed upon. */
-  features: bigint;
+export interface BackendVring extends VringAddresses {
+  index: number;
   size: number;
   /** As SET_VRING_BASE gave it. Packed: bits 16-31 may hold the used position in the same form, or be 0. */
   base: number;
+  packed: boolean;
   /** Without one the driver does not kick: poll. */
   kickFd: number | undefined;
   /** Without one the driver wants no interrupts. */
@@ -22,10 +22,6 @@ export interface VringState extends VringAddresses {
 const descriptorBytes = 16n;
 const usedBytes = 8n;
 const eventBytes = 4n;
-
-export function isPacked(features: bigint): boolean {
-  return (features & VirtioFeature.RING_PACKED) !== 0n;
-}
 
 export class Vring {
   readonly index: number;
@@ -52,16 +48,16 @@ export class Vring {
   }
 
   /** The ring as its owner gets it; throws if the peer's values cannot be a ring. */
-  describe(name: string, features: bigint): VringState {
-    const { size, kickFd, callFd } = this;
-    const state = { features, size, base: this.base!, kickFd, callFd, ...this.addresses! };
-    const packed = isPacked(features);
+  describe(name: string, packed: boolean): BackendVring {
+    const { index, size, kickFd, callFd } = this;
+    const vring = { index, size, base: this.base!, packed, kickFd, callFd, ...this.addresses! };
     const problem =
       sizeProblem(size, packed) ??
-      (packed ? packedProblem(state) : splitProblem(state)) ??
-      baseProblem(state, packed);
-    if (!problem) return state;
-    throw new PollmodeError("VHOST_RING", `vhost-user ${name}: ring ${this.index}: ${problem}`, peerFix);
+      (packed ? packedProblem(vring) : splitProblem(vring)) ??
+      baseProblem(vring);
+    if (problem)
+      throw new PollmodeError("VHOST_RING", `vhost-user ${name}: ring ${index}: ${problem}`, peerFix);
+    return vring;
   }
 
   /** Back to "stopped" until the next SET_VRING_KICK. */
@@ -86,7 +82,7 @@ export function sizeProblem(size: number, packed: boolean): string | undefined {
 }
 
 /** VIRTIO 1.2, 2.7: descriptors 16-byte, available 2-byte, used 4-byte aligned. */
-function splitProblem({ desc, avail, used, size }: VringState): string | undefined {
+function splitProblem({ desc, avail, used, size }: BackendVring): string | undefined {
   const entries = BigInt(size);
   return (
     partProblem("descriptors", desc, 16n, descriptorBytes * entries) ??
@@ -96,7 +92,7 @@ function splitProblem({ desc, avail, used, size }: VringState): string | undefin
 }
 
 /** VIRTIO 1.2, 2.8.10.1: descriptors 16-byte, event suppression areas 4-byte aligned. */
-function packedProblem({ desc, avail, used, size }: VringState): string | undefined {
+function packedProblem({ desc, avail, used, size }: BackendVring): string | undefined {
   return (
     partProblem("descriptors", desc, 16n, descriptorBytes * BigInt(size)) ??
     partProblem("driver area", avail, 4n, eventBytes) ??
@@ -111,7 +107,7 @@ function partProblem(part: string, address: bigint, align: bigint, bytes: bigint
   return undefined;
 }
 
-function baseProblem({ base, size }: VringState, packed: boolean): string | undefined {
+function baseProblem({ base, size, packed }: BackendVring): string | undefined {
   if (!packed) return base > 0xffff ? `base ${base}, a split ring's has 16 bits` : undefined;
   const position = Math.max(base & 0x7fff, (base >>> 16) & 0x7fff);
   return position >= size ? `base 0x${base.toString(16)} lies outside its ${size} entries` : undefined;

@@ -17,8 +17,8 @@ finish() {
 
 # How many echo replies have reached the kernel's ICMP, their checksums verified.
 replies() {
-  awk '/^IcmpMsg:/ { if (named) for (i in names) { if (names[i] == "InType0") print $i } else named = split($0, names) }' \
-    /proc/net/snmp
+  awk '/^IcmpMsg:/ && !named { named = split($0, names); next } # a line of names, then one of values
+    /^IcmpMsg:/ { for (i in names) if (names[i] == "InType0") print $i }' /proc/net/snmp
 }
 
 for word in $(cat /proc/cmdline); do
@@ -45,7 +45,7 @@ done
 echo "@bed queues $(ls -d /sys/class/net/eth0/queues/rx-* | wc -l)"
 echo "@bed carrier $(cat /sys/class/net/eth0/carrier) $(cat /sys/class/net/eth0/address)"
 
-# pings: cpu:mode:the arguments of ping, joined by commas;the next …
+# pings: cpu:arguments,of,ping;the next …
 number=0
 for request in $(echo "$pings" | tr ';' ' '); do
   cpu=${request%%:*}

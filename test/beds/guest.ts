@@ -99,8 +99,7 @@ export class Guest implements AsyncDisposable {
     while (!existsSync(this.#options.socket)) {
       const late = performance.now() > deadline;
       if (late) await this.kill();
-      if (this.#process.status)
-        throw this.#process.error(late ? "does not listen" : "ended before it listened");
+      if (this.#process.status) throw this.#process.error("ended, or was ended, before it listened");
       await setTimeout(10);
     }
   }
@@ -110,7 +109,7 @@ export class Guest implements AsyncDisposable {
   }
 
   get console(): string {
-    return this.#process.output;
+    return this.#process.stdout;
   }
 
   get exited(): Promise<ExitStatus> {
@@ -174,17 +173,7 @@ async function qemuArguments(options: GuestOptions): Promise<string[]> {
     ...["-machine", "q35,memory-backend=memory", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off"],
     ...["-smp", String(queuePairs), "-m", `${memoryMib}M`],
     ...["-object", `memory-backend-memfd,id=memory,size=${memoryMib}M,share=on`],
-    ...[
-      "-nodefaults",
-      "-no-user-config",
-      "-no-reboot",
-      "-display",
-      "none",
-      "-monitor",
-      "none",
-      "-serial",
-      "stdio",
-    ],
+    ..."-nodefaults -no-user-config -no-reboot -display none -monitor none -serial stdio".split(" "),
     ...["-kernel", kernelFile, "-initrd", initramfsFile, "-append", words.join(" ")],
     ...["-chardev", chardev.join(","), "-netdev", netdev.join(",")],
     ...["-device", (await deviceProperties(options)).join(",")],
