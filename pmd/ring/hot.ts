@@ -1,5 +1,5 @@
-// net_ring: packets go by reference through a single-producer, single-consumer ring to another port's queue, or round to
-// the same one's.
+// net_ring: packets go by reference through a single-producer, single-consumer ring to another port's queue, or round
+// to the same one's.
 import { Mbuf, Queue } from "../../src/hot/layout.ts";
 import { r32, w16 } from "../../src/hot/mem.ts";
 import { bump, countPackets } from "../../src/hot/queue.ts";

@@ -1,5 +1,6 @@
-// net_vhost: the device's side of vhost-user, to which a guest's virtio-net driver (through QEMU) or a net_virtio_user port
-// connects. Arguments as DPDK's net_vhost. One peer at a time; when it goes, the port's link is down until the next comes.
+// net_vhost: the device's side of vhost-user, to which a guest's virtio-net driver (through QEMU) or a
+// net_virtio_user port connects. Arguments as DPDK's net_vhost. One peer at a time; when it goes, the port's link is
+// down until the next comes.
 import { closeSync } from "node:fs";
 import { type Devargs, DevargsReader } from "../../src/eal/devargs.ts";
 import type { PollmodeError } from "../../src/errors.ts";

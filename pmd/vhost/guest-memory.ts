@@ -29,7 +29,7 @@ export class GuestMemory {
   constructor(zone: Zone) {
     this.zone = zone;
     this.arena = zone.arena;
-    this.table = zone.allocate("regions of a guest", Region.FIRST + Region.MAX * Region.BYTES);
+    this.table = zone.allocate("regions of a guest", (1 + Region.MAX) * Region.BYTES);
   }
 
   /**
@@ -87,7 +87,7 @@ export class GuestMemory {
   private writeTable(): void {
     const words = this.arena.u32;
     this.mapped.forEach(({ region, offset }, k) => {
-      const at = (this.table + Region.FIRST + k * Region.BYTES) >>> 2;
+      const at = (this.table + (1 + k) * Region.BYTES) >>> 2;
       words[at] = Number(region.guestAddress & 0xffffffffn);
       words[at + 1] = Number(region.guestAddress >> 32n);
       words[at + 2] = Number(region.size);

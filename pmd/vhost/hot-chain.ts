@@ -25,9 +25,9 @@ export function chainId(): u32 {
 }
 
 /** Arena offset of `bytes` at a guest address, 0 if they do not lie within one region. */
-export function translate(regions: u32, low: u32, high: u32, bytes: u32): u32 {
-  const end: u32 = regions + Region.FIRST + r32(regions) * Region.BYTES;
-  for (let r: u32 = regions + Region.FIRST; r < end; r = r + Region.BYTES) {
+function translate(regions: u32, low: u32, high: u32, bytes: u32): u32 {
+  const end: u32 = regions + Region.BYTES + r32(regions) * Region.BYTES;
+  for (let r: u32 = regions + Region.BYTES; r < end; r = r + Region.BYTES) {
     const base: u32 = r32(r + Region.BASE_LOW);
     const into: u32 = (low - base) >>> 0;
     const carry: u32 = low < base ? 1 : 0;

@@ -45,7 +45,10 @@ export function mbufsNeeded(q: u32): u32 {
   return bytes <= room ? 1 : ((bytes + room - 1) / room) >>> 0;
 }
 
-/** Copies the fetched chain's frame, behind its header, into mbufs from the cache, which has enough. Returns the first. */
+/**
+ * Copies the fetched chain's frame, behind its header, into mbufs from the cache, which has enough. Returns the
+ * first.
+ */
 export function gather(q: u32): u32 {
   const cache: u32 = r32(q + Queue.CACHE);
   const scratch: u32 = r32(q + Vring.SCRATCH);

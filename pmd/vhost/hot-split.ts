@@ -1,5 +1,5 @@
-// The split virtqueue (virtio 1.2, 2.7), device's side: net_vhost's rx takes what the guest transmits, its tx fills what
-// the guest has put out for reception. Chains are used in the order they came, so VIRTIO_F_IN_ORDER holds.
+// The split virtqueue (virtio 1.2, 2.7), device's side: net_vhost's rx takes what the guest transmits, its tx fills
+// what the guest has put out for reception. Chains are used in the order they came, so VIRTIO_F_IN_ORDER holds.
 import { Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
 import { cacheCount, cacheFill, mbufFreeBulk } from "../../src/hot/mbuf.ts";
 import { acquire32, min32, notify, publish16, r16, r32, w32 } from "../../src/hot/mem.ts";

@@ -37,14 +37,13 @@ export const enum VringFlag {
   MERGEABLE = 1,
 }
 
-/** The guest's memory: a count, then as many entries of {base low, base high, size, arena offset}. */
+/** The guest's memory: a count, and as many entries of {base low, base high, size, arena offset}. */
 export const enum Region {
-  COUNT = 0,
-  FIRST = 16,
   BASE_LOW = 0,
   BASE_HIGH = 4,
   SIZE = 8,
   OFFSET = 12,
+  /** Bytes of an entry. The first one holds the count alone. */
   BYTES = 16,
   MAX = 32,
 }

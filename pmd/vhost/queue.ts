@@ -84,7 +84,10 @@ export class VhostQueue {
   }
 }
 
-/** A packed ring's position and wrap counter (bit 15) as a running index, whose bit `size` is 0 while the counter is 1. */
+/**
+ * A packed ring's position and wrap counter (bit 15) as a running index, whose bit `size` is 0 while the counter is
+ * 1.
+ */
 function packedIndex(base: number, size: number): number {
   return (base & 0x7fff & (size - 1)) | ((base & 0x8000) !== 0 ? 0 : size);
 }

@@ -98,7 +98,10 @@ export function kick(q: u32, wanted: u32, index: u32): void {
   notify(r32(q + Virtq.KICK_FD));
 }
 
-/** Descriptors a packet needs: its segments that hold bytes, and one for the header where it does not fit before them. */
+/**
+ * Descriptors a packet needs: its segments that hold bytes, and one for the header where it does not fit before
+ * them.
+ */
 export function descriptorsOf(mbuf: u32): u32 {
   let n: u32 = headerFits(mbuf) != 0 ? 0 : 1;
   for (let m: u32 = mbuf; m != 0; m = r32(m + Mbuf.NEXT)) {

@@ -1,6 +1,7 @@
-// The packed virtqueue (virtio 1.2, 2.8), driver's side: one ring of 16-byte descriptors {address u64, length u32, id u16,
-// flags u16} that both sides write. Same contract as hot-split.ts. A descriptor is handed over by the store of its id and
-// flags, which comes last. Wrap counters are bit SIZE of the free-running indices: 0 there means the counter is 1.
+// The packed virtqueue (virtio 1.2, 2.8), driver's side: one ring of 16-byte descriptors {address u64, length u32, id
+// u16, flags u16} that both sides write. Same contract as hot-split.ts. A descriptor is handed over by the store of
+// its id and flags, which comes last. Wrap counters are bit SIZE of the free-running indices: 0 there means the
+// counter is 1.
 import { Cache, Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
 import { cacheDrop, cachePut, cachePutOne, mbufFree } from "../../src/hot/mbuf.ts";
 import { acquire32, min32, publish32, r16, r32, w16, w32 } from "../../src/hot/mem.ts";
@@ -73,7 +74,7 @@ export function packedRxBurst(q: u32, pkts: u32, n: u32): u32 {
     if (((word >>> 16) & BOTH) != usedBits(index, size)) break;
     const length: u32 = (r32(desc + 8) - Header.BYTES) >>> 0;
     const data: u32 = r32(datas + (slot << 2));
-    const whole: u32 = ((length - Frame.LENGTH_MIN) >>> 0) <= most ? 1 : 0;
+    const whole: u32 = (length - Frame.LENGTH_MIN) >>> 0 <= most ? 1 : 0;
     if (ordered != 0 && (word & 0xffff) == slot && whole != 0 && (mergeable == 0 || isAlone(data) != 0)) {
       const mbuf: u32 = r32(mbufs + (slot << 2));
       writeMbuf(mbuf, data, length, origin);
@@ -374,7 +375,7 @@ function cleanRun(q: u32): void {
     const id: u32 = word & 0xffff;
     if (((word >>> 16) & BOTH) != usedBits(used, size) || id >= size) break;
     const batch: u32 = ((id - used) & (size - 1)) + 1;
-    if (batch > ((avail - used) >>> 0) || (batch != 1 && batches == 0)) break;
+    if (batch > (avail - used) >>> 0 || (batch != 1 && batches == 0)) break;
     used = (used + batch) >>> 0;
   }
   const n: u32 = (used - start) >>> 0;

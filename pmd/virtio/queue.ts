@@ -157,9 +157,9 @@ export class VirtQueue {
 }
 
 /**
- * Where the parts of a ring of `size` lie from `base`, a page's start, on. Flags and index stand in the last 4 bytes of a
- * cache line of their own and the entries begin the next one: the two sides then do not take each other's lines away
- * while one writes entries and the other looks at the index.
+ * Where the parts of a ring of `size` lie from `base`, a page's start, on. Flags and index stand in the last 4 bytes
+ * of a cache line of their own and the entries begin the next one: the two sides then do not take each other's lines
+ * away while one writes entries and the other looks at the index.
  */
 function ringLayout(base: number, size: number) {
   const avail = base + Desc.BYTES * size + 60;

@@ -30,8 +30,7 @@ export function takeQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
     const d0: u32 = i32x4.extract_lane(data, 0), d1: u32 = i32x4.extract_lane(data, 1);
     const d2: u32 = i32x4.extract_lane(data, 2), d3: u32 = i32x4.extract_lane(data, 3);
     if (mergeable != 0) {
-      const single = (load<u16>(d0 - 2) ^ 1) | (load<u16>(d1 - 2) ^ 1) | (load<u16>(d2 - 2) ^ 1) | (load<u16>(d3 - 2) ^ 1);
-      if (single != 0) break;
+      if ((more(d0) | more(d1) | more(d2) | more(d3)) != 0) break;
     }
     const frames = i32x4.sub(lengths, header);
     const four = v128.load(mbufs + (slot << 2));
@@ -57,7 +56,8 @@ export function takeQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
   store<u64>(desc, <u64>length | (<u64>word << 32), 8);
 }
 
-// Length, id and flags of a descriptor lie in one aligned 8 bytes, so a vector load never sees new flags and an old length.
+// Length, id and flags of a descriptor lie in one aligned 8 bytes, so a vector load never sees new flags and an old
+// length.
 export function takePackedQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
   const flags: u32 = r32(q + Virtq.FLAGS);
   if (n < 4 || (flags & VirtqFlag.DISORDERED) != 0) return 0;
@@ -89,8 +89,7 @@ export function takePackedQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
     const d0: u32 = i32x4.extract_lane(data, 0), d1: u32 = i32x4.extract_lane(data, 1);
     const d2: u32 = i32x4.extract_lane(data, 2), d3: u32 = i32x4.extract_lane(data, 3);
     if (mergeable != 0) {
-      const single = (load<u16>(d0 - 2) ^ 1) | (load<u16>(d1 - 2) ^ 1) | (load<u16>(d2 - 2) ^ 1) | (load<u16>(d3 - 2) ^ 1);
-      if (single != 0) break;
+      if ((more(d0) | more(d1) | more(d2) | more(d3)) != 0) break;
     }
     const frames = i32x4.sub(lengths, header);
     const four = v128.load(mbufs + (slot << 2));
@@ -103,6 +102,10 @@ export function takePackedQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
   }
   return k;
 }
+
+// Not 0 if the packet takes more than the one buffer: its header's num_buffers is not 1.
+// @ts-ignore: decorator
+@inline function more(data: u32): u32 { return load<u16>(data - Header.NUM_BUFFERS_BEFORE) ^ 1; }
 
 // writeMbuf of src/hot/simd.as.ts
 // @ts-ignore: decorator

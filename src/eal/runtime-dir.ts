@@ -1,5 +1,5 @@
-// --file-prefix: a directory that one engine at a time has, locked by flock(2), which the kernel gives up when the process
-// ends, however it ends. So a killed process's leftovers never block the next start.
+// --file-prefix: a directory that one engine at a time has, locked by flock(2), which the kernel gives up when the
+// process ends, however it ends. So a killed process's leftovers never block the next start.
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PollmodeError } from "../errors.ts";

@@ -47,8 +47,8 @@ export interface DeviceEvents {
 }
 
 /**
- * One device. `configure` is called while it is stopped, then `start` and `stop` in turn, and `close` once. A method that
- * is not there is something the device has not; the port says so by a named error.
+ * One device. `configure` is called while it is stopped, then `start` and `stop` in turn, and `close` once. A method
+ * that is not there is something the device has not; the port says so by a named error.
  */
 export interface EthDevice {
   readonly info: DeviceInfo;

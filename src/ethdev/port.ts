@@ -1,4 +1,5 @@
-// A port: one device as applications see it. Checks what is asked, keeps the order of states, names what a device has not.
+// A port: one device as applications see it. Checks what is asked, keeps the order of states, names what a device has
+// not.
 import { EventEmitter } from "node:events";
 import { PollmodeError } from "../errors.ts";
 import { Queue } from "../hot/layout.ts";
@@ -149,7 +150,8 @@ export class Port extends EventEmitter<PortEvents> {
     this.eachFault((name, fault, queue, code) => {
       if (this.reported.get(queue) === code) return;
       this.reported.set(queue, code);
-      const message = `port ${this.id} (${this.name}): queue ${name} stopped: ${fault.text} (${fault.name}, ${fault.argument})`;
+      const what = `${fault.text} (${fault.name}, ${fault.argument})`;
+      const message = `port ${this.id} (${this.name}): queue ${name} stopped: ${what}`;
       const fix =
         "the peer breaks the virtio rules: mend or restart it; the queue runs again when it reconnects";
       this.report(new PollmodeError(`QUEUE_${fault.name}`, message, fix));

@@ -81,7 +81,7 @@ function payload(mbuf: u32, number: u32, size: u32, write: u32): u32 {
 }
 
 /** Makes frame `number` of drawn mbufs at `segments`, as many as it needs. */
-function build(s: u32, segments: u32, count: u32, number: u32, size: u32, room: u32): void {
+function build(segments: u32, count: u32, number: u32, size: u32, room: u32): void {
   const first: u32 = r32(segments);
   let rest: u32 = size;
   for (let k: u32 = 0; k < count; k++) {
@@ -105,7 +105,10 @@ function build(s: u32, segments: u32, count: u32, number: u32, size: u32, room: 
   w32(p + 24, sum);
 }
 
-/** Sends as many numbered frames as the window allows, at most `n`. The words at `pkts` have room for n segments more. */
+/**
+ * Sends as many numbered frames as the window allows, at most `n`. The words at `pkts` have room for n segments
+ * more.
+ */
 export function sequenceSend(s: u32, pkts: u32, n: u32): u32 {
   const q: u32 = r32(s + Stream.TX_QUEUE);
   const cache: u32 = r32(q + Queue.CACHE);
@@ -122,7 +125,7 @@ export function sequenceSend(s: u32, pkts: u32, n: u32): u32 {
     const count: u32 = ((size + room - 1) / room) >>> 0;
     const segments: u32 = pkts + (n << 2);
     if (mbufAllocBulk(cache, segments, count) == 0) break;
-    build(s, segments, count, (sent + made) >>> 0, size, room);
+    build(segments, count, (sent + made) >>> 0, size, room);
     w32(pkts + (made << 2), r32(segments));
     made++;
   }
@@ -133,7 +136,10 @@ export function sequenceSend(s: u32, pkts: u32, n: u32): u32 {
   return took;
 }
 
-/** Receives numbered frames and judges them; frames of another type (a kernel's own chatter) are counted as BAD alone. */
+/**
+ * Receives numbered frames and judges them; frames of another type (a kernel's own chatter) are counted as BAD
+ * alone.
+ */
 export function sequenceCheck(s: u32, pkts: u32, n: u32): u32 {
   const q: u32 = r32(s + Stream.RX_QUEUE);
   const got: u32 = rxBurst(q, pkts, n);

@@ -1,4 +1,5 @@
-// The poll loop of an lcore: every stream in turn, for ever; a look at the command word and a heartbeat every 256 polls.
+// The poll loop of an lcore: every stream in turn, for ever; a look at the command word and a heartbeat every 256
+// polls.
 //
 // It returns to its caller now and then, because WebAssembly has no on-stack replacement: a function that never returns
 // would stay in the baseline compiler's code.

@@ -35,7 +35,9 @@ function ringIn(cache: u32, at: u32, from: u32, n: u32): void {
   if (first < n) copyWords(ring, from + (first << 2), n - first);
 }
 
-/** Draws up to `want` mbufs from the pool's stack into the cache. 0 also when another lcore holds the stack just now. */
+/**
+ * Draws up to `want` mbufs from the pool's stack into the cache. 0 also when another lcore holds the stack just now.
+ */
 export function cacheFill(cache: u32, want: u32): u32 {
   const pool: u32 = r32(cache + Cache.POOL);
   if (cas32(pool + Pool.LOCK, 0, 1) != 0) return 0;
@@ -125,7 +127,7 @@ export function mbufFree(cache: u32, first: u32): void {
 }
 
 /** Empties an mbuf: data at the end of the headroom, no bytes, one segment. */
-export function mbufReset(mbuf: u32): void {
+function mbufReset(mbuf: u32): void {
   w32(mbuf + Mbuf.DATA, r32(mbuf + Mbuf.BUF) + Buffer.HEADROOM);
   w32(mbuf + Mbuf.DATA_LEN, 0);
   w32(mbuf + Mbuf.PKT_LEN, 0);

@@ -1,5 +1,6 @@
 // Single-producer, single-consumer ring of words: the wire between two lcores (net_ring).
-// Producer and consumer each have a cache line of their own and look at the other's only when theirs says full or empty.
+// Producer and consumer each have a cache line of their own and look at the other's only when theirs says full or
+// empty.
 import { acquire32, min32, publish32, r32, w32 } from "./mem.ts";
 import { copyWords } from "./simd.ts";
 

@@ -38,6 +38,8 @@
 // @ts-ignore: decorator
 @inline export function equalRun(a: u32, b: u32, n: u32): u32 {
   let k: u32 = 0;
-  while (k + 4 <= n && v128.all_true<i32>(i32x4.eq(v128.load(a + (k << 2), 0, 1), v128.load(b + (k << 2), 0, 1)))) k += 4;
+  for (; k + 4 <= n; k += 4) {
+    if (v128.any_true(v128.xor(v128.load(a + (k << 2), 0, 1), v128.load(b + (k << 2), 0, 1)))) break;
+  }
   return k;
 }

@@ -207,7 +207,8 @@ export class Lcores extends EventEmitter<LcoreEvents> {
   /** Lets a waiting lcore run what `launch` says. */
   async launch(lcore: LcoreControl, launch: Launch): Promise<void> {
     if (lcore.state !== LcoreState.WAITING) {
-      const message = `lcore ${lcore.id} is ${lcore.status().state}${lcore.failure ? `: ${lcore.failure.message}` : ""}`;
+      const { state, reason } = lcore.status();
+      const message = `lcore ${lcore.id} is ${state}${reason ? `: ${reason}` : ""}`;
       throw new PollmodeError("LCORE_BUSY", message, "stop it first, or use another lcore");
     }
     lcore.seen = { beat: -1, since: performance.now() };
@@ -234,14 +235,15 @@ export class Lcores extends EventEmitter<LcoreEvents> {
     const deadline = performance.now() + timeoutMs;
     while (lcore.state !== state) {
       if (lcore.state === LcoreState.FAILED) {
-        const reason = lcore.failure?.message ?? (await pause(1), lcore.failure?.message) ?? "unknown";
+        const reason = lcore.failure?.message ?? 'see the event "failed"';
         const fix = "see the reason; the other lcores go on";
         throw new PollmodeError("LCORE_FAILED", `lcore ${lcore.id} failed: ${reason}`, fix, {
           cause: lcore.failure,
         });
       }
       if (performance.now() > deadline) {
-        const message = `lcore ${lcore.id} (CPU ${lcore.cpus.join(", ")}) did not become ${STATES[state]} in ${timeoutMs} ms`;
+        const where = `lcore ${lcore.id} (CPU ${lcore.cpus.join(", ")})`;
+        const message = `${where} did not become ${STATES[state]} in ${timeoutMs} ms`;
         throw new PollmodeError(
           "LCORE_STALLED",
           message,

@@ -77,7 +77,8 @@ export class Arena {
     }
     for (const other of this.overlays.values()) {
       if (range.start < other.start + other.bytes && other.start < range.start + range.bytes) {
-        const message = `${range.name}: ${other.name} is already laid over ${other.start} … ${other.start + other.bytes}`;
+        const where = `${other.start} … ${other.start + other.bytes}`;
+        const message = `${range.name}: ${other.name} is already laid over ${where}`;
         throw new PollmodeError("ARENA_OVERLAP", message, "release the other range first");
       }
     }

@@ -1,6 +1,7 @@
-// The addresses that a device is given. VA mode: arena offset + 2^32, so a packet's address costs no look-up and its high
-// word is a constant; the base is not 0 because x86 keeps 0xfee00000 … 0xfeefffff for message-signalled interrupts. PA
-// mode (no IOMMU): the physical address of each hugepage, from /proc/self/pagemap (Linux, admin-guide/mm/pagemap).
+// The addresses that a device is given. VA mode: arena offset + 2^32, so a packet's address costs no look-up and its
+// high word is a constant; the base is not 0 because x86 keeps 0xfee00000 … 0xfeefffff for message-signalled
+// interrupts. PA mode (no IOMMU): the physical address of each hugepage, from /proc/self/pagemap (Linux,
+// admin-guide/mm/pagemap).
 import { closeSync, openSync, readSync } from "node:fs";
 import { PollmodeError } from "../errors.ts";
 import { HUGEPAGE_BYTES, PAGE_BYTES } from "../limits.ts";
@@ -9,7 +10,7 @@ import type { Zone } from "./zone.ts";
 export type IovaMode = "va" | "pa";
 
 /** What is added to an arena offset in VA mode. */
-export const IOVA_BASE = 0x1_0000_0000n;
+const IOVA_BASE = 0x1_0000_0000n;
 
 export function iovaOf(offset: number): bigint {
   return IOVA_BASE + BigInt(offset);

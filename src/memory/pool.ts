@@ -156,8 +156,8 @@ export class MbufPool {
 }
 
 /**
- * Bytes from buffer to buffer. A multiple of 64, so that frames start a cache line, but not of 256: strides near a power
- * of two crowd into few cache sets (2048 cost 15 to 20 % of the rate against 2176).
+ * Bytes from buffer to buffer. A multiple of 64, so that frames start a cache line, but not of 256: strides near a
+ * power of two crowd into few cache sets (2048 cost 15 to 20 % of the rate against 2176).
  */
 function strideFor(bytes: number): number {
   const stride = alignUp(bytes, 64);

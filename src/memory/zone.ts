@@ -112,12 +112,9 @@ function tryHuge(arena: Arena, range: Range, warn: (text: string) => void): numb
 function small(arena: Arena, range: Range): number {
   const available = availableBytes();
   if (range.bytes > available) {
-    const message = `-m: ${range.bytes / MIB} MiB asked for, ${Math.floor(available / MIB)} MiB of memory are available`;
-    throw new PollmodeError(
-      "OUT_OF_MEMORY",
-      message,
-      `use -m ${Math.max(2, Math.floor(available / MIB / 2))} or less`,
-    );
+    const most = Math.floor(available / MIB);
+    const message = `-m: ${range.bytes / MIB} MiB asked for, ${most} MiB of memory are available`;
+    throw new PollmodeError("OUT_OF_MEMORY", message, `use -m ${Math.max(2, most >>> 1)} or less`);
   }
   const fd = memfdCreate("pollmode", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   try {
