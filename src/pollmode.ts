@@ -9,9 +9,10 @@ import type { DriverContext } from "./ethdev/driver.ts";
 import { Port } from "./ethdev/port.ts";
 import { assignStreams, type StreamSpec } from "./forward/streams.ts";
 import type { EngineName } from "./hot/engine.ts";
-import { Queue } from "./hot/layout.ts";
+import { LcoreState, Queue } from "./hot/layout.ts";
 import { type LcoreStatus, Lcores } from "./lcore/lcores.ts";
 import type { AppQueue } from "./lcore/task.ts";
+import { threadCpus } from "./libc/libc.ts";
 import { Poller } from "./libc/poller.ts";
 import {
   ARENA_BYTES_DEFAULT,
@@ -30,7 +31,7 @@ import { MbufPool } from "./memory/pool.ts";
 import { dmaZone, privateZone, type Zone } from "./memory/zone.ts";
 
 export interface PollmodeOptions {
-  /** DPDK's -l/--lcores, or its parsed form. Default "0". */
+  /** DPDK's -l/--lcores, or its parsed form. By default lcore 0 on the first CPU that the process may use. */
   lcores?: string | readonly LcoreCpus[];
   /** Ports made at the start: DPDK's --vdev. */
   vdev?: readonly (string | Devargs)[];
@@ -80,6 +81,8 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   /** Physical address of each hugepage of the DMA zone; IOVA mode "pa" alone. */
   readonly physicalPages: readonly bigint[] | undefined;
   private readonly list: Port[] = [];
+  /** Which lcore was given a queue, by block. */
+  private readonly owners = new Map<number, number>();
   private readonly runtime: RuntimeDir | undefined;
   private readonly warn: (text: string) => void;
   private monitor: NodeJS.Timeout | undefined;
@@ -90,11 +93,11 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     const undo: (() => void)[] = [];
     this.warn = options.warn ?? ((text) => process.emitWarning(text, { code: "POLLMODE" }));
     this.engine = options.engine ?? "wasm";
-    const { lcores = "0" } = options;
-    const specs = typeof lcores === "string" ? parseLcoreList(lcores) : lcores;
+    checkOptions(options);
+    const specs = lcoresOf(options);
     const inMemory = options.inMemory ?? options.filePrefix === undefined;
     try {
-      this.runtime = inMemory ? undefined : RuntimeDir.acquire(options.filePrefix ?? "rte");
+      this.runtime = inMemory ? undefined : RuntimeDir.acquire(options.filePrefix ?? "pollmode");
       undo.push(() => this.runtime?.close());
       this.arena = new Arena(options.arenaMib ? options.arenaMib * MIB : ARENA_BYTES_DEFAULT);
       undo.push(() => this.arena.close());
@@ -191,7 +194,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
         port?.report(known);
       },
     });
-    port = new Port(this.list.length, devargs.name, device, this.arena);
+    port = new Port(this.list.length, devargs.name, device, this.arena, (queue) => this.ownerOf(queue));
     this.list.push(port);
     return port;
   }
@@ -209,10 +212,28 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     };
   }
 
-  /** Gives queues to an lcore: they draw from and free into its cache. */
-  private own(lcore: number, queues: Iterable<number>): void {
+  /** The lcore that runs a queue now. */
+  private ownerOf(queue: number): number | undefined {
+    const lcore = this.owners.get(queue);
+    if (lcore === undefined || this.lcores.byId(lcore).state === LcoreState.RUNNING) return lcore;
+    this.owners.delete(queue); // it has stopped or failed since
+    return undefined;
+  }
+
+  /** Gives queues to an lcore: they draw from and free into its cache. A queue belongs to one lcore. */
+  private own(lcore: number, queues: readonly number[]): void {
     const cache = this.pool.cacheOf(this.lcores.byId(lcore).index);
-    for (const queue of queues) if (queue) this.arena.u32[(queue + Queue.CACHE) >>> 2] = cache;
+    for (const queue of queues) {
+      const owner = this.ownerOf(queue);
+      if (owner !== undefined && owner !== lcore) {
+        const message = `lcore ${lcore}: one of its queues is run by lcore ${owner}`;
+        throw new PollmodeError("QUEUE_BUSY", message, `stop lcore ${owner} first, or use other queues`);
+      }
+    }
+    for (const queue of queues) {
+      this.arena.u32[(queue + Queue.CACHE) >>> 2] = cache;
+      this.owners.set(queue, lcore);
+    }
   }
 
   /** Starts forwarding on an lcore: each stream is a mode between a receive and a transmit queue. */
@@ -226,10 +247,8 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   /** Starts an application in TypeScript or JavaScript on an lcore. */
   async run(launch: AppLaunch): Promise<void> {
     const queues = launch.queues.flatMap((one) => appQueues(one));
-    this.own(
-      launch.lcore,
-      queues.flatMap(({ rx, tx }) => [rx, tx]),
-    );
+    const blocks = queues.flatMap(({ rx, tx }) => [rx, tx]).filter((queue) => queue !== 0);
+    this.own(launch.lcore, blocks);
     const url = launch.app instanceof URL ? launch.app.href : launch.app;
     await this.lcores.launch(this.lcores.byId(launch.lcore), {
       kind: "app",
@@ -275,6 +294,42 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   }
 }
 
+const OPTIONS: Record<keyof PollmodeOptions, true> = {
+  lcores: true,
+  vdev: true,
+  memoryMib: true,
+  noHuge: true,
+  inMemory: true,
+  filePrefix: true,
+  iovaMode: true,
+  engine: true,
+  arenaMib: true,
+  mbufs: true,
+  mbufDataRoom: true,
+  warn: true,
+};
+
+function checkOptions(options: PollmodeOptions): void {
+  const unknown = Object.keys(options).find((key) => !(key in OPTIONS));
+  if (unknown !== undefined) {
+    const message = `Pollmode.start: there is no option ${unknown}`;
+    throw new PollmodeError("OPTION_UNKNOWN", message, `options: ${Object.keys(OPTIONS).join(", ")}`);
+  }
+  const { engine = "wasm", iovaMode = "va" } = options;
+  if (!["wasm", "ts"].includes(engine) || !["va", "pa"].includes(iovaMode)) {
+    const message = `Pollmode.start: engine ${engine}, iovaMode ${iovaMode}`;
+    throw new PollmodeError("OPTION_VALUE", message, 'engine is "wasm" or "ts", iovaMode is "va" or "pa"');
+  }
+}
+
+/** The lcores asked for, on CPUs that this process may use; by default one, on the first of those. */
+function lcoresOf(options: PollmodeOptions): readonly LcoreCpus[] {
+  const allowed = threadCpus();
+  const { lcores } = options;
+  if (lcores === undefined) return [{ lcore: 0, cpus: allowed.slice(0, 1) }];
+  return typeof lcores === "string" ? parseLcoreList(lcores, { allowedCpus: new Set(allowed) }) : lcores;
+}
+
 function appQueues(one: Port | { port: Port; queue: number }): AppQueue[] {
   if (one instanceof Port) {
     const pairs = Math.max(one.rxQueues.length, one.txQueues.length);
@@ -285,5 +340,9 @@ function appQueues(one: Port | { port: Port; queue: number }): AppQueue[] {
 
 function appQueue(port: Port, queue: number): AppQueue {
   const { id, rxQueues, txQueues, mac } = port;
+  if (rxQueues[queue] === undefined && txQueues[queue] === undefined) {
+    const message = `port ${id} (${port.name}) has no queue pair ${queue}`;
+    throw new PollmodeError("QUEUE_UNKNOWN", message, "configure the port with enough queues first");
+  }
   return { port: id, queue, rx: rxQueues[queue] ?? 0, tx: txQueues[queue] ?? 0, mac: Uint8Array.from(mac) };
 }

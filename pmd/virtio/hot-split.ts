@@ -136,7 +136,10 @@ function takeRest(q: u32, position: u32, buffers: u32, head: u32, out: u32): u32
   }
   w32(head + Mbuf.PKT_LEN, total);
   w16(head + Mbuf.NB_SEGS, buffers);
-  w32(out, head);
+  if (total < <u32>Frame.LENGTH_MIN) {
+    bump(q + Queue.ERRORS, 1);
+    mbufFree(r32(q + Queue.CACHE), head);
+  } else w32(out, head);
   return buffers;
 }
 

@@ -133,8 +133,8 @@ class VirtioUser implements EthDevice {
   async start(): Promise<void> {
     this.wanted = true;
     await this.inTurn(async () => {
-      if (!this.frontend && !this.args.server) await this.connect();
       if (this.frontend) await this.bringUp(this.frontend);
+      else if (!this.args.server) await this.connect(); // which brings it up, too
     });
   }
 

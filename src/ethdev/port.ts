@@ -36,8 +36,18 @@ export class Port extends EventEmitter<PortEvents> {
   /** Faults that were reported, by queue block. */
   private readonly reported = new Map<number, number>();
 
-  constructor(id: number, name: string, device: EthDevice, arena: Arena) {
+  /** The lcore that runs a queue now, if any. */
+  private readonly ownerOf: (queue: number) => number | undefined;
+
+  constructor(
+    id: number,
+    name: string,
+    device: EthDevice,
+    arena: Arena,
+    ownerOf: (queue: number) => number | undefined = () => undefined,
+  ) {
     super();
+    this.ownerOf = ownerOf;
     this.id = id;
     this.name = name;
     this.device = device;
@@ -69,8 +79,15 @@ export class Port extends EventEmitter<PortEvents> {
     return this.device.link();
   }
 
-  async configure(config: DeviceConfig): Promise<void> {
+  /** Sets the number of queues, one each way by default. The port is stopped, and no lcore runs its queues. */
+  async configure(config: DeviceConfig = { rxQueues: 1, txQueues: 1 }): Promise<void> {
     this.require("new", "configured");
+    for (const queue of [...this.rxQueues, ...this.txQueues]) {
+      const owner = this.ownerOf(queue);
+      if (owner === undefined) continue;
+      const message = `port ${this.id} (${this.name}): lcore ${owner} runs one of its queues`;
+      throw new PollmodeError("QUEUE_BUSY", message, `stop lcore ${owner} first`);
+    }
     this.bound("rxQueues", config.rxQueues, this.info.rxQueuesMax);
     this.bound("txQueues", config.txQueues, this.info.txQueuesMax);
     await this.device.configure(config);

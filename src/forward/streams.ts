@@ -83,7 +83,11 @@ export function assignStreams(
     const set = (word: number, value: number) => {
       zone.arena.u32[(at + word) >>> 2] = value;
     };
-    const needs: ModeNeeds = MODES[spec.mode];
+    const needs: ModeNeeds | undefined = MODES[spec.mode];
+    if (!needs) {
+      const message = `there is no forwarding mode ${spec.mode}`;
+      throw new PollmodeError("FORWARD_MODE", message, `modes: ${modeNames.join(", ")}`);
+    }
     zone.arena.clear(at, Stream.BLOCK_BYTES);
     const rx = needs.rx ? queueOf(spec, "rx") : 0;
     const tx = needs.tx ? queueOf(spec, "tx") : 0;

@@ -1,9 +1,27 @@
 // Loads the hot path into this thread: hot.wasm over the arena, or the TypeScript engine, with the same functions.
 import { readFileSync } from "node:fs";
-import type * as entry from "./entry.ts";
 
-/** What src/hot/entry.ts exports. */
-export type Hot = typeof entry;
+/**
+ * What src/hot/entry.ts exports. Written out, because `typeof entry` would lead every program that imports pollmode's
+ * types into the hot files, whose u32 only this project knows.
+ */
+export interface Hot {
+  rxBurst(q: number, pkts: number, n: number): number;
+  txBurst(q: number, pkts: number, n: number): number;
+  txIdle(q: number): void;
+  runLcore(l: number, rounds: number): void;
+  cacheCount(cache: number): number;
+  cacheFill(cache: number, want: number): number;
+  mbufAllocBulk(cache: number, pkts: number, n: number): number;
+  mbufFreeBulk(cache: number, pkts: number, n: number): void;
+  ringDequeue(ring: number, to: number, n: number): number;
+  ringEnqueue(ring: number, from: number, n: number): number;
+  copyFrame(to: number, from: number, n: number): void;
+  copyWords(to: number, from: number, n: number): void;
+  equalRun(a: number, b: number, n: number): number;
+  swapMacs(p: number): void;
+  writeMbuf(mbuf: number, data: number, length: number, origin: number): void;
+}
 export type EngineName = "wasm" | "ts";
 
 export interface HotImports {

@@ -97,6 +97,8 @@ function putOne(cache: u32, mbuf: u32): void {
   let home: u32 = cache;
   if (pool != r32(cache + Cache.POOL)) home = r32(r32(pool + Pool.CACHES) + (r32(cache + Cache.LCORE) << 2));
   cachePutOne(home, mbuf);
+  // an lcore that frees what another one draws would starve it otherwise
+  if (cacheCount(home) > r32(home + Cache.HIGH)) cacheSpill(home);
 }
 
 /** Gives `n` packets (words at `pkts`), with all their segments, back through this lcore's cache. */
@@ -112,7 +114,6 @@ export function mbufFreeBulk(cache: u32, pkts: u32, n: u32): void {
     return;
   }
   for (let k: u32 = 0; k < n; k++) mbufFree(cache, r32(pkts + (k << 2)));
-  if (cacheCount(cache) > r32(cache + Cache.HIGH)) cacheSpill(cache);
 }
 
 /** Gives one packet with all its segments back. */

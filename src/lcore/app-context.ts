@@ -25,6 +25,10 @@ export function makeContext(task: LcoreTask, hot: Hot, launch: Extract<Launch, {
     free: (n: number, from = 0) => hot.mbufFreeBulk(cache, at + (from << 2), n),
     alloc: (n: number, from = 0) => hot.mbufAllocBulk(cache, at + (from << 2), n),
     data: (mbuf: number) => u32[(mbuf + Mbuf.DATA) >>> 2]!,
+    setLength: (mbuf: number, bytes: number) => {
+      u32[(mbuf + Mbuf.DATA_LEN) >>> 2] = bytes;
+      u32[(mbuf + Mbuf.PKT_LEN) >>> 2] = bytes;
+    },
     length: (mbuf: number) => u32[(mbuf + Mbuf.PKT_LEN) >>> 2]!,
   };
 }

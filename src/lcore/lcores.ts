@@ -295,7 +295,12 @@ export class Lcores extends EventEmitter<LcoreEvents> {
     this.closing = true;
     for (const lcore of this.all) lcore.command(LcoreCommand.QUIT);
     const ended = Promise.all(this.tasks.values());
-    await Promise.race([ended, pause(QUIESCE_TIMEOUT_MS)]);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, QUIESCE_TIMEOUT_MS);
+    });
+    await Promise.race([ended, late]);
+    clearTimeout(timer); // else it would keep the process from ending
     await this.pool.destroy();
     for (const lcore of this.all) {
       lcore.messages?.close();

@@ -63,6 +63,8 @@ export interface AppContext {
   data(mbuf: number): number;
   /** Bytes of a packet. */
   length(mbuf: number): number;
+  /** Makes a packet of one segment `bytes` long. */
+  setLength(mbuf: number, bytes: number): void;
 }
 
 /** Called for ever; returns the packets it handled in this turn. */

@@ -64,6 +64,11 @@ export class Arena {
 
   /** Gives a reserved range back; what was laid over it is unmapped, its pages are given back to the system. */
   release(range: Range): void {
+    // a second release must not hit whoever was given the place since
+    if (this.ranges.holding(range.start, range.bytes) !== range) {
+      const message = `${range.name}: ${range.bytes} bytes at ${range.start} are not a reserved range of the arena`;
+      throw new PollmodeError("ARENA_RANGE", message, "release a range once");
+    }
     this.restore(range);
     this.ranges.free(range.start);
   }

@@ -101,6 +101,17 @@ t.test("an application that blocks for 2.5 s", async (t) => {
   t.equal(status(pm, 0).state, "waiting");
 });
 
+t.test("an application that never returns", async (t) => {
+  const { pm, launch, stalls } = await startBench();
+  await launch({ what: "block", afterPackets: 1000, blockMs: 1_000_000 });
+  await until("the stall's report", () => stalls.length > 0);
+  await t.rejects(pm.stop(0), { code: "LCORE_STALLED", message: /lcore 0/ });
+  const start = performance.now();
+  await t.rejects(pm.close(), { code: "LCORE_STALLED" }, "closing says so");
+  const ms = performance.now() - start;
+  t.ok(ms < 6_000, `and ends its thread, after ${Math.round(ms)} ms`);
+});
+
 t.test("applications that cannot be started", async (t) => {
   await using bench = await startBench();
   const { pm, port, failures } = bench;

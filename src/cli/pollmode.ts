@@ -1,0 +1,69 @@
+#!/usr/bin/env node
+// `pollmode COMMAND …`: finds the command's module, hands over the arguments, exits with what it returns.
+import { nearest } from "../eal/nearest.ts";
+import { describeError, PollmodeError } from "../errors.ts";
+import { packageVersion } from "./version.ts";
+
+interface Command {
+  readonly meaning: string;
+  /** Exports `main(argv): Promise<number>`. A path, not an import: a command loads only what it needs. */
+  readonly module: string;
+}
+
+const commands: Readonly<Record<string, Command>> = {
+  "rx-pps": {
+    meaning: "Receive packets and measure the rate, with a built-in generator or from any port.",
+    module: "../../bench/rx-pps/main.js",
+  },
+};
+
+function help(): string {
+  const rows = Object.entries(commands).map(([name, { meaning }]) => `  ${name.padEnd(12)}${meaning}`);
+  return [
+    "usage: pollmode COMMAND [OPTIONS]",
+    "",
+    "commands:",
+    ...rows,
+    "",
+    "  pollmode COMMAND --help   shows a command's options",
+    "  pollmode --version        shows the version",
+    "",
+  ].join("\n");
+}
+
+function unknown(name: string): PollmodeError {
+  const isOption = name.startsWith("-");
+  const near = nearest(name, Object.keys(commands));
+  const list = `commands: ${Object.keys(commands).join(", ")}`;
+  const fix = isOption ? "give the command first: pollmode rx-pps …" : list;
+  return new PollmodeError(
+    isOption ? "OPTION_UNKNOWN" : "COMMAND_UNKNOWN",
+    isOption ? `unknown option ${name}` : `there is no command "${name}"`,
+    near ? `did you mean pollmode ${near}? ${list}` : fix,
+  );
+}
+
+async function run([name, ...rest]: readonly string[]): Promise<number> {
+  if (name === undefined) {
+    process.stderr.write(help());
+    return 2;
+  }
+  if (name === "--help" || name === "-h" || name === "help") {
+    process.stdout.write(help());
+    return 0;
+  }
+  if (name === "--version" || name === "-v") {
+    process.stdout.write(`${packageVersion()}\n`);
+    return 0;
+  }
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (!command) {
+    process.stderr.write(`pollmode: ${describeError(unknown(name))}\n`);
+    return 2;
+  }
+  const url = new URL(command.module, import.meta.url);
+  const { main } = (await import(url.href)) as { main: (argv: readonly string[]) => Promise<number> };
+  return main(rest);
+}
+
+process.exitCode = await run(process.argv.slice(2));

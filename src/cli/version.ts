@@ -1,0 +1,8 @@
+// The package's version, wherever it is installed.
+import { readFileSync } from "node:fs";
+
+export function packageVersion(): string {
+  // from dist/src/cli/
+  const text = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
