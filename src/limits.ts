@@ -33,6 +33,9 @@ export const MBUF_COUNT_MAX = 1 << 20;
 /** An lcore's cache gives back to the pool above this: a full ring's worth of completions, once more. */
 export const MBUF_CACHE_HIGH = 2048;
 
+/** Control code waits so long for a pool that an lcore holds. */
+export const POOL_LOCK_TIMEOUT_MS = 100;
+
 export const BURST_DEFAULT = 32;
 export const BURST_MAX = 512;
 /** Segments that a mode may draw beyond a burst: a 64 KiB frame of 2 KiB buffers, twice. */

@@ -56,7 +56,7 @@ function append(q: u32, desc: u32, flags: u32, n: u32, direction: u32): u32 {
     queueFail(q, QueueError.BAD_ADDRESS, low);
     return 0;
   }
-  if (n >= <u32>Segment.MAX || total + length > 0x7fffffff) {
+  if (n >= <u32>Segment.MAX || length > 0x7fffffff - total) {
     queueFail(q, QueueError.CHAIN_TOO_LONG, n);
     return 0;
   }

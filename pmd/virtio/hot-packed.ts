@@ -23,6 +23,8 @@ import { giveBack } from "./hot-split.ts";
 import { Desc, Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
 import { clearHeader, handOver, takePackedQuads } from "./simd.ts";
 
+/** chain's answer for a packet that has more segments than the ring. */
+const DROPPED: u32 = 2;
 const BOTH: u32 = 0x8080; // the AVAIL and USED bits of a flags half
 
 /** The flag bits of a descriptor that the device has used in the lap of `index`: both equal the wrap counter. */
@@ -228,6 +230,7 @@ export function packedTxBurst(q: u32, pkts: u32, n: u32): u32 {
   let room: u32 = size - ((index - r32(q + Virtq.FREE_INDEX)) >>> 0);
   let bits: u32 = (availBits(index, size) << 16) >>> 0;
   let foreign: u32 = 0;
+  let dropped: u32 = 0;
   let bytes: u32 = 0;
   let k: u32 = 0;
   for (; k < n; k++) {
@@ -236,10 +239,10 @@ export function packedTxBurst(q: u32, pkts: u32, n: u32): u32 {
     bytes = bytes + r32(mbuf + Mbuf.PKT_LEN);
     if (r32(mbuf + Mbuf.NEXT) != 0 || headerFits(mbuf) == 0) {
       w32(q + Virtq.AVAIL_INDEX, index);
-      if (chain(q, mbuf, room) == 0) {
-        bytes = bytes - r32(mbuf + Mbuf.PKT_LEN);
-        break;
-      }
+      const taken: u32 = chain(q, mbuf, room);
+      if (taken != 1) bytes = bytes - r32(mbuf + Mbuf.PKT_LEN);
+      if (taken == 0) break;
+      if (taken == DROPPED) dropped++;
       room = room - ((r32(q + Virtq.AVAIL_INDEX) - index) >>> 0);
       index = r32(q + Virtq.AVAIL_INDEX);
       bits = (availBits(index, size) << 16) >>> 0;
@@ -266,7 +269,7 @@ export function packedTxBurst(q: u32, pkts: u32, n: u32): u32 {
   w32(q + Virtq.AVAIL_INDEX, index);
   if (foreign != 0) setFlag(q, VirtqFlag.MIXED);
   kick(q, kickWanted(q), index);
-  countPackets(q, k, bytes);
+  countPackets(q, k - dropped, bytes);
   if (k < n) bump(q + Queue.STALLED, n - k);
   return k;
 }
@@ -289,7 +292,7 @@ function chain(q: u32, mbuf: u32, room: u32): u32 {
   if (count > size) {
     bump(q + Queue.ERRORS, 1);
     mbufFree(r32(q + Queue.CACHE), mbuf);
-    return 1;
+    return DROPPED;
   }
   if (count > room) return 0;
   const head: u32 = r32(q + Virtq.AVAIL_INDEX);

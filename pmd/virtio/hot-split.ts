@@ -25,6 +25,9 @@ import {
 import { Desc, Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
 import { clearHeader, takeQuads } from "./simd.ts";
 
+/** chain's answer for a packet that has more segments than the ring. */
+const DROPPED: u32 = 2;
+
 /** Received packets into the words at `pkts`, at most `n`. */
 export function splitRxBurst(q: u32, pkts: u32, n: u32): u32 {
   refill(q);
@@ -186,6 +189,7 @@ export function splitTxBurst(q: u32, pkts: u32, n: u32): u32 {
   let index: u32 = r32(q + Virtq.AVAIL_INDEX);
   let room: u32 = mask + 1 - ((index - r32(q + Virtq.FREE_INDEX)) >>> 0);
   let foreign: u32 = 0;
+  let dropped: u32 = 0;
   let bytes: u32 = 0;
   let k: u32 = 0;
   for (; k < n; k++) {
@@ -198,11 +202,14 @@ export function splitTxBurst(q: u32, pkts: u32, n: u32): u32 {
         w32(q + Virtq.AVAIL_INDEX, index); // until now both indices moved alike
         w32(q + Virtq.RING_INDEX, index);
       }
-      if (chain(q, mbuf, room) == 0) break;
+      const packetBytes: u32 = r32(mbuf + Mbuf.PKT_LEN);
+      const taken: u32 = chain(q, mbuf, room);
+      if (taken == 0) break;
+      if (taken == DROPPED) dropped++;
+      else bytes = bytes + packetBytes;
       chained = r32(q + Virtq.FLAGS) & VirtqFlag.CHAINED;
       room = room - ((r32(q + Virtq.AVAIL_INDEX) - index) >>> 0);
       index = r32(q + Virtq.AVAIL_INDEX);
-      bytes = bytes + r32(mbuf + Mbuf.PKT_LEN);
       continue;
     }
     if (room == 0) break;
@@ -228,7 +235,7 @@ export function splitTxBurst(q: u32, pkts: u32, n: u32): u32 {
   if (foreign != 0) setFlag(q, VirtqFlag.MIXED);
   publish16(r32(q + Virtq.AVAIL) + 2, r32(q + Virtq.RING_INDEX) & 0xffff);
   kick(q, (r16(r32(q + Virtq.USED)) & 1) ^ 1, r32(q + Virtq.RING_INDEX));
-  countPackets(q, k, bytes);
+  countPackets(q, k - dropped, bytes);
   if (k < n) bump(q + Queue.STALLED, n - k);
   return k;
 }
@@ -263,14 +270,14 @@ function offer(q: u32, slot: u32, count: u32): void {
   w32(q + Virtq.AVAIL_INDEX, (r32(q + Virtq.AVAIL_INDEX) + count) >>> 0);
 }
 
-/** A packet of several descriptors. 0 if there is no room for it now; one that can never fit is dropped. */
+/** A packet of several descriptors: 1, 0 if there is no room for it now, or DROPPED if it can never fit. */
 function chain(q: u32, mbuf: u32, room: u32): u32 {
   const mask: u32 = r32(q + Virtq.SIZE) - 1;
   const count: u32 = descriptorsOf(mbuf);
   if (count > mask + 1) {
     bump(q + Queue.ERRORS, 1);
     mbufFree(r32(q + Queue.CACHE), mbuf);
-    return 1;
+    return DROPPED;
   }
   if (count > room) return 0;
   const head: u32 = r32(q + Virtq.AVAIL_INDEX) & mask;

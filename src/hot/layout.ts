@@ -188,7 +188,7 @@ export const enum Stream {
   BLOCK_BYTES = 128,
 }
 
-/** Log-linear histogram of ns: 64 buckets each power of two, so a value is known to 1.6 %. */
+/** Log-linear histogram of ns: exact below 64, then 32 buckets each power of two, so a value is known to 3 %. */
 export const enum Histogram {
   SUB_BITS = 6,
   BUCKETS = 1728,

@@ -119,7 +119,7 @@ function clockedRound(l: u32): void {
   count(l, empty, packets);
 }
 
-/** Adds a time to the log-linear histogram. Bucket: 64 steps each power of two, exact below 64 ns. */
+/** Adds a time to the log-linear histogram. Exact below 64 ns, then 32 steps each power of two. */
 function record(l: u32, ns: f64): void {
   const v: u32 = ns < 1 ? 0 : ns > 4e9 ? 4000000000 : toU32(ns);
   const bits: u32 = 32 - clz32(v | 1);

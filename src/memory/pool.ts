@@ -2,7 +2,13 @@
 // the data cannot forge it.
 import { PollmodeError } from "../errors.ts";
 import { Cache, Buffer as Headroom, Mbuf, Pool } from "../hot/layout.ts";
-import { LCORES_MAX, MBUF_CACHE_HIGH, MBUF_COUNT_MAX, MBUF_DATA_ROOM_MAX } from "../limits.ts";
+import {
+  LCORES_MAX,
+  MBUF_CACHE_HIGH,
+  MBUF_COUNT_MAX,
+  MBUF_DATA_ROOM_MAX,
+  POOL_LOCK_TIMEOUT_MS,
+} from "../limits.ts";
 import type { Arena } from "./arena.ts";
 import { alignUp } from "./ranges.ts";
 import type { Zone } from "./zone.ts";
@@ -79,7 +85,7 @@ export class MbufPool {
     words[(cache + Cache.POOL) >>> 2] = this.block;
     words[(cache + Cache.RING) >>> 2] = ring;
     words[(cache + Cache.MASK) >>> 2] = entries - 1;
-    words[(cache + Cache.HIGH) >>> 2] = Math.min(MBUF_CACHE_HIGH, this.count);
+    words[(cache + Cache.HIGH) >>> 2] = Math.min(MBUF_CACHE_HIGH, this.count >>> 1);
     words[(cache + Cache.LCORE) >>> 2] = lcore;
     words[slot] = cache;
     return cache;
@@ -113,7 +119,13 @@ export class MbufPool {
   give(mbufs: Iterable<number>): void {
     const words = this.arena.u32;
     const lock = (this.block + Pool.LOCK) >>> 2;
-    while (Atomics.compareExchange(words, lock, 0, 1) !== 0); // an lcore holds it for the time of a short copy
+    // an lcore holds it for the time of a short copy; one that was ended within it never gives it back
+    for (
+      const end = performance.now() + POOL_LOCK_TIMEOUT_MS;
+      Atomics.compareExchange(words, lock, 0, 1) !== 0;
+    ) {
+      if (performance.now() > end) break;
+    }
     let top = words[(this.block + Pool.TOP) >>> 2]!;
     const stack = words[(this.block + Pool.STACK) >>> 2]! >>> 2;
     for (const first of mbufs) {

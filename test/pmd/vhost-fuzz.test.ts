@@ -288,6 +288,8 @@ function possible(packed: boolean): QueueError[] {
 const cases = [false, true].flatMap((packed) => [false, true].map((mergeable) => ({ packed, mergeable })));
 const share = Math.ceil(halfOfMutations / (fuzzEngines.length * cases.length));
 
+t.setTimeout(3_600_000); // FUZZ_MUTATIONS may ask for an hour of it
+
 for (const kind of fuzzEngines) {
   t.test(kind, async (t) => {
     for (const [k, { packed, mergeable }] of cases.entries()) {

@@ -270,6 +270,8 @@ function possible({ packed, mergeable }: Mode): QueueError[] {
 
 const share = Math.ceil(halfOfMutations / (fuzzEngines.length * virtioModes.length));
 
+t.setTimeout(3_600_000); // FUZZ_MUTATIONS may ask for an hour of it
+
 for (const kind of fuzzEngines) {
   t.test(kind, async (t) => {
     for (const [k, mode] of virtioModes.entries()) {

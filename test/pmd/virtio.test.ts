@@ -119,6 +119,23 @@ inEveryMode("receive: a merged packet waits for its last buffer", merging, (t, r
   pair.free();
 });
 
+inEveryMode("receive: a runt in several buffers is one, too", merging, (t, rig, mode) => {
+  const pair = new VirtioPair(rig, mode, RING);
+  rig.receive(pair.rxq, 32);
+  const [first, second] = [pair.device.rx.ring.pop()!, pair.device.rx.ring.pop()!];
+  rig.arena.u16[(first.pieces[0]!.at + 10) >>> 1] = 2; // num_buffers
+  pair.device.rx.ring.complete([
+    { chain: first, bytes: 13 },
+    { chain: second, bytes: 12 },
+  ]);
+  t.same(rig.receive(pair.rxq, 32), []);
+  t.equal(rig.stats(pair.rxq).errors, 1);
+  t.equal(pair.rx.block.fault, undefined);
+  t.same(rig.audit(pair.held()), []);
+  pair.stop();
+  pair.free();
+});
+
 inEveryMode("receive: runts are dropped and counted", virtioModes, (t, rig, mode) => {
   const pair = new VirtioPair(rig, mode, RING);
   for (let round = 0; round < 6; round++) {

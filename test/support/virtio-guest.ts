@@ -377,6 +377,7 @@ export class GuestNet {
     const frames: Buffer[] = [];
     while (this.waiting.length > 0) {
       const first = this.content(this.waiting[0]!);
+      if (first.length < HEADER_BYTES) throw new DeviceFault("no virtio_net_hdr");
       const count = first.readUInt16LE(10);
       if (first.subarray(0, 10).some((byte) => byte !== 0)) throw new DeviceFault("a header that says more");
       if (count === 0 || (!mergeable && count !== 1)) throw new DeviceFault(`num_buffers ${count}`);
