@@ -82,6 +82,8 @@ function readCommit(folder: string): string {
         encoding: "utf8",
         stdio: ["ignore", "pipe", "ignore"],
       }).trim();
+    // an installed package lies in somebody else's repository, whose commit says nothing
+    if (folder.includes("node_modules")) return "unknown";
     const commit = git("rev-parse", "--short", "HEAD");
     // --no-optional-locks: asking must not write to the index, which another git may be using.
     return git("--no-optional-locks", "status", "--porcelain") === "" ? commit : `${commit}+`;

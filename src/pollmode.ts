@@ -169,7 +169,8 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     const devargs = typeof vdev === "string" ? parseDevargs(vdev) : vdev;
     const driver = pmds.find((pmd) => pmd.name === devargs.driver);
     if (!driver) {
-      const message = `--vdev ${devargs.name}: there is no driver ${devargs.driver || "for PCI devices"}`;
+      const what = devargs.bus === "pci" ? "for PCI devices yet" : devargs.driver;
+      const message = `${devargs.name}: there is no driver ${what}`;
       throw new PollmodeError(
         "DRIVER_UNKNOWN",
         message,
@@ -239,7 +240,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   /** Starts forwarding on an lcore: each stream is a mode between a receive and a transmit queue. */
   async forward(lcore: number, streams: readonly StreamSpec[], burst?: number): Promise<void> {
     const control = this.lcores.byId(lcore);
-    const owned = assignStreams(this.private, control, streams, burst);
+    const owned = assignStreams(this.private, control, streams, this.pool.dataRoom, burst);
     this.own(lcore, owned);
     await this.lcores.launch(control, { kind: "streams" });
   }

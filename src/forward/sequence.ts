@@ -8,6 +8,7 @@ import { Mbuf, Pool, Queue, Stream } from "../hot/layout.ts";
 import { mbufAllocBulk, mbufFree, mbufFreeBulk } from "../hot/mbuf.ts";
 import { acquire32, min32, mul32, publish32, r8, r16, r32, w8, w16, w32 } from "../hot/mem.ts";
 import { bump } from "../hot/queue.ts";
+import { chainSegments } from "./frame.ts";
 
 /** The modes' words in a stream block; sender and checker of a pair share a Progress block. */
 export const enum Sequence {
@@ -82,17 +83,7 @@ function payload(mbuf: u32, number: u32, size: u32, write: u32): u32 {
 
 /** Makes frame `number` of drawn mbufs at `segments`, as many as it needs. */
 function build(segments: u32, count: u32, number: u32, size: u32, room: u32): void {
-  const first: u32 = r32(segments);
-  let rest: u32 = size;
-  for (let k: u32 = 0; k < count; k++) {
-    const mbuf: u32 = r32(segments + (k << 2));
-    const bytes: u32 = min32(rest, room);
-    w32(mbuf + Mbuf.DATA_LEN, bytes);
-    w32(mbuf + Mbuf.NEXT, k + 1 < count ? r32(segments + ((k + 1) << 2)) : 0);
-    rest = rest - bytes;
-  }
-  w32(first + Mbuf.PKT_LEN, size);
-  w16(first + Mbuf.NB_SEGS, count);
+  const first: u32 = chainSegments(segments, count, size, room);
   const p: u32 = r32(first + Mbuf.DATA);
   w32(p, 0x00000002); // 02:00:00:00:00:00
   w32(p + 4, 0x00020000); // 02:00:00:00:00:01

@@ -67,11 +67,12 @@ export function udpTemplate(mac: Uint8Array, frameBytes: number): Uint8Array {
   return frame;
 }
 
-/** Fills in the lcore's streams. Returns the queue blocks that it serves from now on. */
+/** Fills in the lcore's streams; an mbuf holds `dataRoom` bytes of frame. Returns the queue blocks that it serves from now on. */
 export function assignStreams(
   zone: Zone,
   lcore: LcoreControl,
   streams: readonly StreamSpec[],
+  dataRoom: number,
   burst = BURST_DEFAULT,
 ): number[] {
   bound("streams", streams.length, 1, QUEUES_MAX);
@@ -95,7 +96,7 @@ export function assignStreams(
     set(Stream.RX_QUEUE, rx);
     set(Stream.TX_QUEUE, tx);
     owned.push(...[rx, tx].filter((queue) => queue !== 0));
-    prepareMode(zone, lcore, spec, k, set);
+    prepareMode(zone, lcore, spec, k, dataRoom, set);
   });
   lcore.set(Lcore.STREAMS, streams.length);
   lcore.set(Lcore.BURST, burst);
@@ -107,6 +108,7 @@ function prepareMode(
   lcore: LcoreControl,
   spec: StreamSpec,
   k: number,
+  dataRoom: number,
   set: (word: number, value: number) => void,
 ): void {
   if (spec.mode === "txonly") {
@@ -117,6 +119,7 @@ function prepareMode(
     zone.arena.u8.set(udpTemplate(tx!.port.mac, frameBytes), template);
     set(TxOnly.TEMPLATE, template);
     set(TxOnly.SIZE, frameBytes);
+    set(TxOnly.SEGMENTS, Math.ceil(frameBytes / dataRoom));
   }
   if (spec.mode === "icmpecho") {
     const mac = Buffer.from(spec.rx!.port.mac);

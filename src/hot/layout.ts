@@ -141,7 +141,7 @@ export const enum Lcore {
   POLLS = 32,
   EMPTY_POLLS = 40,
   PACKETS = 48,
-  /** Sampled polls that brought packets: their time in ns, packets and number. */
+  /** Sampled polls that brought packets and were not interrupted: their time in ns, packets and number. */
   BUSY_NS = 56,
   BUSY_PACKETS = 64,
   BUSY_POLLS = 72,

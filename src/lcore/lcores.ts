@@ -227,6 +227,7 @@ export class Lcores extends EventEmitter<LcoreEvents> {
   /** Lets an lcore that failed wait for work again. */
   async restart(lcore: LcoreControl): Promise<void> {
     if (lcore.state !== LcoreState.FAILED) return;
+    await this.tasks.get(lcore); // the old task's end is reported before the new one begins
     this.spawn(lcore);
     await this.reach(lcore, LcoreState.WAITING, LCORE_START_TIMEOUT_MS);
   }

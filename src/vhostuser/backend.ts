@@ -158,7 +158,10 @@ export class VhostUserBackend {
           throw this.refuse("VHOST_REGIONS", `ADD_MEM_REG: more than ${MEM_SLOTS_MAX} regions`);
         }
         const region = decodeSingleRegion(payload);
-        checkRegions(this.name, [region], fds, this.regions);
+        const others = this.regions.filter((other) => !sameRegion(region, other));
+        checkRegions(this.name, [region], fds, others);
+        // QEMU before 9.0 adds each region once for every queue pair; the fd is closed with the message
+        if (others.length < this.regions.length) return undefined;
         return this.changeMemory(() => [...this.regions, { ...region, fd: fds.shift()! }]);
       }
       case Request.REM_MEM_REG: {

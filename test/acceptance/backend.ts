@@ -7,6 +7,8 @@ export const backendPages = 160;
 export interface BackendOptions {
   queues?: number;
   mode?: string;
+  /** Of a frontend: the ring to ask for. */
+  packed?: boolean;
   /** testpmd's CPU; its main thread sleeps on the other one. */
   cpu?: number;
   /** Further arguments of the application. */
@@ -38,8 +40,9 @@ export function startBackend(socket: string, options: BackendOptions = {}): Prom
 
 /** testpmd's net_virtio_user connects to `socket`. */
 export function startFrontend(socket: string, options: BackendOptions = {}): Promise<Testpmd> {
-  const { queues = 1, cpu = 0 } = options;
-  const vdev = `net_virtio_user0,path=${socket},queues=${queues},queue_size=1024`;
+  const { queues = 1, cpu = 0, packed = false } = options;
+  const ring = `queues=${queues},queue_size=1024,packed_vq=${packed ? 1 : 0}`;
+  const vdev = `net_virtio_user0,path=${socket},${ring}`;
   return Testpmd.start({
     eal: [...ealArguments(vdev, cpu), "--single-file-segments"],
     app: applicationArguments(options),
