@@ -22,7 +22,7 @@ export function txOnly(s: u32, pkts: u32, n: u32): u32 {
   const q: u32 = r32(s + Stream.TX_QUEUE);
   const cache: u32 = r32(q + Queue.CACHE);
   const made: u32 =
-    r32(s + TxOnly.SEGMENTS) == 1 ? makeSmall(s, cache, pkts, n) : makeLarge(s, cache, pkts, n);
+    r32(s + TxOnly.SEGMENTS) <= 1 ? makeSmall(s, cache, pkts, n) : makeLarge(s, cache, pkts, n);
   if (made == 0) return 0;
   const sent: u32 = txBurst(q, pkts, made);
   if (sent < made) mbufFreeBulk(cache, pkts + (sent << 2), made - sent);
