@@ -231,6 +231,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
         throw new PollmodeError("QUEUE_BUSY", message, `stop lcore ${owner} first, or use other queues`);
       }
     }
+    for (const [queue, owner] of this.owners) if (owner === lcore) this.owners.delete(queue); // of its last work
     for (const queue of queues) {
       this.arena.u32[(queue + Queue.CACHE) >>> 2] = cache;
       this.owners.set(queue, lcore);
@@ -240,6 +241,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   /** Starts forwarding on an lcore: each stream is a mode between a receive and a transmit queue. */
   async forward(lcore: number, streams: readonly StreamSpec[], burst?: number): Promise<void> {
     const control = this.lcores.byId(lcore);
+    this.lcores.requireWaiting(control);
     const owned = assignStreams(this.private, control, streams, this.pool.dataRoom, burst);
     this.own(lcore, owned);
     await this.lcores.launch(control, { kind: "streams" });
@@ -247,6 +249,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
 
   /** Starts an application in TypeScript or JavaScript on an lcore. */
   async run(launch: AppLaunch): Promise<void> {
+    this.lcores.requireWaiting(this.lcores.byId(launch.lcore));
     const queues = launch.queues.flatMap((one) => appQueues(one));
     const blocks = queues.flatMap(({ rx, tx }) => [rx, tx]).filter((queue) => queue !== 0);
     this.own(launch.lcore, blocks);

@@ -36,11 +36,16 @@ export class RuntimeDir {
       );
     }
     writeFileSync(join(path, "config"), `${process.pid}\n`);
-    return new RuntimeDir(path, lock);
+    const made = new RuntimeDir(path, lock);
+    process.on("exit", made.remove);
+    return made;
   }
 
+  private readonly remove = () => rmSync(this.path, { recursive: true, force: true });
+
   close(): void {
-    rmSync(this.path, { recursive: true, force: true });
+    process.off("exit", this.remove);
+    this.remove();
     closeSync(this.lock);
   }
 }

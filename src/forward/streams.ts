@@ -67,7 +67,10 @@ export function udpTemplate(mac: Uint8Array, frameBytes: number): Uint8Array {
   return frame;
 }
 
-/** Fills in the lcore's streams; an mbuf holds `dataRoom` bytes of frame. Returns the queue blocks that it serves from now on. */
+/**
+ * Fills in the lcore's streams; an mbuf holds `dataRoom` bytes of frame. Returns the queue blocks that it serves
+ * from now on.
+ */
 export function assignStreams(
   zone: Zone,
   lcore: LcoreControl,

@@ -204,13 +204,17 @@ export class Lcores extends EventEmitter<LcoreEvents> {
     throw new PollmodeError("LCORE_UNKNOWN", message, `name it in -l/--lcores`);
   }
 
+  /** Throws unless the lcore waits for work: what a running one works on must not be touched. */
+  requireWaiting(lcore: LcoreControl): void {
+    if (lcore.state === LcoreState.WAITING) return;
+    const { state, reason } = lcore.status();
+    const message = `lcore ${lcore.id} is ${state}${reason ? `: ${reason}` : ""}`;
+    throw new PollmodeError("LCORE_BUSY", message, "stop it first, or use another lcore");
+  }
+
   /** Lets a waiting lcore run what `launch` says. */
   async launch(lcore: LcoreControl, launch: Launch): Promise<void> {
-    if (lcore.state !== LcoreState.WAITING) {
-      const { state, reason } = lcore.status();
-      const message = `lcore ${lcore.id} is ${state}${reason ? `: ${reason}` : ""}`;
-      throw new PollmodeError("LCORE_BUSY", message, "stop it first, or use another lcore");
-    }
+    this.requireWaiting(lcore);
     lcore.seen = { beat: -1, since: performance.now() };
     lcore.messages?.postMessage(launch);
     lcore.command(LcoreCommand.RUN);
@@ -236,6 +240,7 @@ export class Lcores extends EventEmitter<LcoreEvents> {
     const deadline = performance.now() + timeoutMs;
     while (lcore.state !== state) {
       if (lcore.state === LcoreState.FAILED) {
+        await this.tasks.get(lcore); // the state is here before the reason, which the task's end brings
         const reason = lcore.failure?.message ?? 'see the event "failed"';
         const fix = "see the reason; the other lcores go on";
         throw new PollmodeError("LCORE_FAILED", `lcore ${lcore.id} failed: ${reason}`, fix, {

@@ -60,6 +60,11 @@ export function listenUnix(
     for (let peer = acceptNext(); peer !== undefined; peer = acceptNext()) onConnection(peer);
   }
 
+  /** Also when the process exits with the listener open. One that is killed leaves its file; the next takes it over. */
+  const removeFile = () => {
+    if (inode !== undefined && inodeOf(path) === inode) unlinkSync(path);
+  };
+  process.on("exit", removeFile);
   watch();
   return {
     path,
@@ -68,7 +73,8 @@ export function listenUnix(
       closed = true;
       clearTimeout(retry);
       poller.remove(fd);
-      if (inode !== undefined && inodeOf(path) === inode) unlinkSync(path);
+      process.off("exit", removeFile);
+      removeFile();
       close(fd);
     },
   };

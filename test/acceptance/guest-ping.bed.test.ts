@@ -1,5 +1,5 @@
-// A Linux guest's own virtio-net driver on our net_vhost, whose lcore answers ARP and ICMP echo. The guest sleeps until it
-// is interrupted: replies that come show that the call eventfds work.
+// A Linux guest's own virtio-net driver on our net_vhost, whose lcore answers ARP and ICMP echo. The guest sleeps
+// until it is interrupted: replies that come show that the call eventfds work.
 import { join } from "node:path";
 import t from "tap";
 import { Pollmode } from "../../src/index.ts";

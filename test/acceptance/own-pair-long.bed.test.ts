@@ -6,7 +6,10 @@ import { temporaryFolder } from "./support.ts";
 
 t.setTimeout(280_000);
 const folder = temporaryFolder(t);
-/** In each configuration: frames of 64 to 300 bytes, and frames of all sizes. Both directions and all queues together. */
+/**
+ * In each configuration: frames of 64 to 300 bytes, and frames of all sizes. Both directions and all queues
+ * together.
+ */
 const smallEach = 600_000;
 const largeEach = 40_000;
 const window = 256;

@@ -13,7 +13,10 @@ t.setTimeout(280_000);
 const folder = temporaryFolder(t);
 if (!missing) await dpdkBed.setup();
 const rounds = 3;
-/** DPDK's thread that accepts connections may look at a fresh socket only after so long (a poll's timeout in fd_man.c). */
+/**
+ * DPDK's thread that accepts connections may look at a fresh socket only after so long (a poll's timeout in
+ * fd_man.c).
+ */
 const acceptMs = 1_000;
 let sockets = 0;
 

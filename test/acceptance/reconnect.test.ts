@@ -1,4 +1,5 @@
-// The process at the other end of a vhost-user socket is killed in full flight, and another takes its place: ours goes on.
+// The process at the other end of a vhost-user socket is killed in full flight, and another takes its place: ours
+// goes on.
 import { join } from "node:path";
 import t from "tap";
 import { startScript } from "./children.ts";

@@ -1,5 +1,5 @@
-// Run by restart.test.ts with --expose-gc: starts and stops engines, or the ports of one, 100 times, and prints what the
-// process held along the way as JSON.
+// Run by restart.test.ts with --expose-gc: starts and stops engines, or the ports of one, 100 times, and prints what
+// the process held along the way as JSON.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -10,7 +10,7 @@ import type { Pollmode } from "../../src/pollmode.ts";
 export const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
 
 /** Waits until `condition` holds; returns the milliseconds it took. Throws, with what was awaited, when time is up. */
-export async function until(what: string, condition: () => boolean, timeoutMs = 5_000): Promise<number> {
+export async function until(what: string, condition: () => boolean, timeoutMs = 15_000): Promise<number> {
   const start = performance.now();
   while (!condition()) {
     if (performance.now() - start > timeoutMs) throw new Error(`not within ${timeoutMs} ms: ${what}`);
