@@ -4,6 +4,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } f
 import { join } from "node:path";
 import { PollmodeError } from "../errors.ts";
 import { LOCK_EX, LOCK_NB } from "../libc/abi.ts";
+import { atExit } from "../libc/at-exit.ts";
 import { flock } from "../libc/libc.ts";
 
 /** As DPDK: /var/run for root, else $XDG_RUNTIME_DIR, else /tmp. */
@@ -36,15 +37,14 @@ export class RuntimeDir {
       );
     }
     writeFileSync(join(path, "config"), `${process.pid}\n`);
-    const made = new RuntimeDir(path, lock);
-    process.on("exit", made.remove);
-    return made;
+    return new RuntimeDir(path, lock);
   }
 
   private readonly remove = () => rmSync(this.path, { recursive: true, force: true });
+  private readonly stay = atExit(this.remove);
 
   close(): void {
-    process.off("exit", this.remove);
+    this.stay();
     this.remove();
     closeSync(this.lock);
   }

@@ -3,6 +3,7 @@ import { closeSync, lstatSync, openSync, unlinkSync } from "node:fs";
 import { dirname } from "node:path";
 import { PollmodeError } from "../errors.ts";
 import { LOCK_EX, LOCK_NB, POLLIN } from "../libc/abi.ts";
+import { atExit } from "../libc/at-exit.ts";
 import { accept, bindUnix, close, connectUnixSocket, flock, listen, unixSocket } from "../libc/libc.ts";
 import type { Poller } from "../libc/poller.ts";
 
@@ -64,7 +65,7 @@ export function listenUnix(
   const removeFile = () => {
     if (inode !== undefined && inodeOf(path) === inode) unlinkSync(path);
   };
-  process.on("exit", removeFile);
+  const keepFile = atExit(removeFile);
   watch();
   return {
     path,
@@ -73,7 +74,7 @@ export function listenUnix(
       closed = true;
       clearTimeout(retry);
       poller.remove(fd);
-      process.off("exit", removeFile);
+      keepFile();
       removeFile();
       close(fd);
     },
