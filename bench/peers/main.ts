@@ -112,7 +112,7 @@ function keepTo(cpu: number): void {
   execFileSync("taskset", ["-acp", `${cpu}`, `${process.pid}`], { stdio: "ignore" });
 }
 
-/** In a process of its own: what this one has loaded slows TypeScript down (docs/benchmarks.md, "detached"). */
+/** In a process of its own: what this one has loaded slows TypeScript down (docs/benchmarks.md, "not detached"). */
 async function measureRingLoop(cpu: number, { quick }: Options): Promise<RingLoopResult> {
   const program = fileURLToPath(new URL("../ring-loop/main.js", import.meta.url));
   const args = [program, "--json", "--cpu", `${cpu}`, ...(quick ? ["--reps", "3", "--slices", "40"] : [])];

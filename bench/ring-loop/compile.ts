@@ -1,5 +1,5 @@
 // Makes ring.wasm of ring.ts, as a program of its own: the compiler grows a memory, which detaches an ArrayBuffer, and
-// from then on V8 checks every typed-array access of that process for detached buffers (TypeScript: 1.5 times slower).
+// from then on V8 checks every typed-array access of that process (docs/benchmarks.md, "not detached").
 import { buildWasm } from "../../scripts/build-wasm.ts";
 
 await buildWasm("bench/ring-loop/ring.ts", "dist/bench/ring-loop/ring.wasm");

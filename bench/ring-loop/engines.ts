@@ -49,7 +49,7 @@ export interface Bench {
 export function loadBench(): Bench {
   const memory = new WebAssembly.Memory({ initial: Arena.PAGES, maximum: Arena.PAGES, shared: true });
   const u32 = new Uint32Array(memory.buffer, 0, (Arena.PAGES * 65536) / 4);
-  const base: bigint = koffi.address(u32); // and not src/libc: see docs/benchmarks.md, "detached"
+  const base: bigint = koffi.address(u32); // and not src/libc: see docs/benchmarks.md, "not detached"
   const library = loadC();
   koffi.load("libc.so.6").func("int madvise(void *, size_t, int)")(base, u32.byteLength, MADV_HUGEPAGE);
   const step = library.func("uint32_t device_step(void *, uint32_t)");

@@ -29,7 +29,7 @@ function lastCpu(): number {
   return Number(list.split(/[-,]/).at(-1));
 }
 
-/** The main thread alone, V8's helpers go elsewhere. taskset and not src/libc: docs/benchmarks.md, "detached". */
+/** The main thread alone, V8's helpers go elsewhere. taskset and not src/libc: docs/benchmarks.md, "not detached". */
 function runOn(cpu: number): void {
   try {
     execFileSync("taskset", ["-cp", `${cpu}`, `${process.pid}`], { stdio: "ignore" });

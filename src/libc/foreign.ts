@@ -1,6 +1,13 @@
 // C memory that libc owns, read through ref-napi: strings and structs behind a pointer that a call returned.
+import { createRequire } from "node:module";
 import koffi from "koffi";
-import ref from "ref-napi";
+import type Ref from "ref-napi";
+
+/**
+ * Loaded at the first failure that wants a name, not before: ref-napi detaches an ArrayBuffer when it is loaded, and V8
+ * then checks every typed array of the thread for that at every access (2.05 against 2.69 ns a packet in a MAC swap).
+ */
+const ref = (): typeof Ref => createRequire(import.meta.url)("ref-napi");
 
 /** Strings of libc are shorter than this; a missing NUL is not chased further. */
 const stringBytesMax = 256;
@@ -23,13 +30,13 @@ function optional(prototype: string): ((errno: number) => number | bigint) | und
 export function foreignBytes(address: number | bigint, bytes: number): Buffer {
   const pointer = Buffer.alloc(8);
   pointer.writeBigUInt64LE(BigInt(address));
-  return ref.readPointer(pointer, 0, bytes);
+  return ref().readPointer(pointer, 0, bytes);
 }
 
 /** The NUL-terminated string at `address`; undefined for a null pointer. */
 export function foreignString(address: number | bigint): string | undefined {
   if (BigInt(address) === 0n) return undefined;
-  return ref.readCString(foreignBytes(address, stringBytesMax), 0) ?? undefined;
+  return ref().readCString(foreignBytes(address, stringBytesMax), 0) ?? undefined;
 }
 
 /** Reading foreign memory costs up to a millisecond, and a failure may come again and again (a reconnect's). */
