@@ -1,7 +1,7 @@
 // Between mbufs and the pieces of a guest's chain (Vring.SEGMENTS): the two copies that a vhost backend is made of.
 import { Buffer, Mbuf, Queue } from "../../src/hot/layout.ts";
 import { cacheGet } from "../../src/hot/mbuf.ts";
-import { min32, r32, trap, w8, w16, w32, w32u } from "../../src/hot/mem.ts";
+import { min32, r32, r32u, trap, w8, w16, w32, w32u } from "../../src/hot/mem.ts";
 import { copyFrame, writeMbuf } from "../../src/hot/simd.ts";
 import { chainBytes } from "./hot-chain.ts";
 import { Segment, Vring, Wire } from "./layout.ts";
@@ -106,9 +106,10 @@ export function beginPacket(mbuf: u32): void {
 export function putHeader(q: u32): u32 {
   rewind(q);
   const header: u32 = at;
-  w32u(header, 0);
-  w32u(header + 4, 0);
-  w32u(header + 8, 0x10000);
+  // a header that stands already is not written: its line stays in both caches (docs/decisions.md, "headers")
+  if (r32u(header) != 0) w32u(header, 0);
+  if (r32u(header + 4) != 0) w32u(header + 4, 0);
+  if (r32u(header + 8) != 0x10000) w32u(header + 8, 0x10000);
   advance(Wire.HEADER);
   return header + 10;
 }

@@ -46,8 +46,8 @@ export function takeQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
 
 // @ts-ignore: decorator
 @inline export function clearHeader(data: u32): void {
-  store<u64>(data - 12, 0, 0, 1);
-  store<u32>(data - 4, 0);
+  if (load<u64>(data - 12, 0, 1) != 0) store<u64>(data - 12, 0, 0, 1);
+  if (load<u16>(data - 4) != 0) store<u16>(data - 4, 0);
 }
 
 // One store: length, id and flags appear together.
