@@ -42,6 +42,8 @@ export interface Side {
   /** No run was free of contention from beginning to end, so the busy time holds that of others too. */
   readonly busyDisturbed: boolean;
   readonly windows: number;
+  /** Runs left out by withoutNearSpells. */
+  readonly near: number;
   readonly dropped: number;
 }
 
@@ -57,6 +59,8 @@ export interface RowResult {
 }
 
 const lookMs = 100;
+/** A run this much faster than the slowest was made while the CPUs were near each other; runs alike differ by 10 %. */
+const nearRatio = 1.3;
 /** A run that is disturbed goes on for up to so many times its seconds. */
 const patience = 2;
 const connectTimeoutMs = 20_000;
@@ -161,8 +165,22 @@ async function nextBlock(backend: Testpmd, meter: Row["meter"], check: () => voi
   }
 }
 
+/**
+ * The runs without those far above the slowest. A host may put a virtual machine's two CPUs onto one core for a while:
+ * cache lines then change hands for next to nothing, either frontend is half as fast again, and a median over both kinds
+ * of runs says only how many there were of each.
+ */
+export function withoutNearSpells(runs: readonly Run[]): Run[] {
+  const measured = runs.filter(({ windows }) => windows.length > 0);
+  const clean = measured.filter(({ dropped }) => dropped === 0); // a disturbed run's rate is no measure for the others
+  const rates = (clean.length > 0 ? clean : measured).map(({ windows }) => median(windows));
+  const limit = nearRatio * Math.min(...rates);
+  return runs.filter(({ windows }) => windows.length === 0 || median(windows) <= limit);
+}
+
 /** Medians over all windows that count, and over the runs' busy times: those of undisturbed runs, if there are any. */
-export function summarize(runs: readonly Run[]): Side {
+export function summarize(all: readonly Run[]): Side {
+  const runs = withoutNearSpells(all);
   const windows = runs.flatMap((run) => run.windows);
   const dropped = runs.reduce((sum, run) => sum + run.dropped, 0);
   const busy = (some: readonly Run[]) => some.map((run) => run.busyNs).filter((ns) => ns !== null);
@@ -173,6 +191,7 @@ export function summarize(runs: readonly Run[]): Side {
     busyNs: times.length > 0 ? median(times) : null,
     busyDisturbed: clean.length === 0 && times.length > 0,
     windows: windows.length,
+    near: all.length - runs.length,
     dropped,
   };
 }

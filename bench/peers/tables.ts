@@ -27,7 +27,17 @@ export function formatResult({ machine, rows, ringLoop, missing }: PeersResult):
 
 function rowTable(rows: readonly RowResult[]): string {
   return table(
-    ["virtio-user", "pollmode Mpps", "DPDK Mpps", "ratio", "pollmode ns", "DPDK ns", "ratio", "seconds"],
+    [
+      "virtio-user",
+      "pollmode Mpps",
+      "DPDK Mpps",
+      "ratio",
+      "pollmode ns",
+      "DPDK ns",
+      "ratio",
+      "seconds",
+      "left out",
+    ],
     rows.map(({ title, pollmode, dpdk, rateRatio, busyRatio }) => [
       title,
       number(pollmode.mpps),
@@ -37,6 +47,7 @@ function rowTable(rows: readonly RowResult[]): string {
       number(dpdk.busyNs) + (dpdk.busyDisturbed ? " ~" : ""),
       `**${number(busyRatio)}**`,
       `${pollmode.windows} / ${dpdk.windows}`,
+      `${pollmode.near} / ${dpdk.near}`,
     ]),
   );
 }

@@ -35,10 +35,13 @@ t.test("the sum of the runs", async (t) => {
     busyNs: 15,
     busyDisturbed: false,
     windows: 4,
+    near: 0,
     dropped: 2,
   });
+  const near = { windows: [33e6, 34e6], dropped: 0, foreignPct: 0, busyNs: 7 };
+  t.match(summarize([near, quiet]), { mpps: 22, busyNs: 15, near: 1 }, "both CPUs were on one core");
   t.match(summarize([disturbed]), { mpps: 10, busyNs: 99, busyDisturbed: true });
-  t.same(summarize([]), { mpps: null, busyNs: null, busyDisturbed: false, windows: 0, dropped: 0 });
+  t.same(summarize([]), { mpps: null, busyNs: null, busyDisturbed: false, windows: 0, near: 0, dropped: 0 });
 });
 
 t.test("options", async (t) => {
@@ -51,8 +54,8 @@ t.test("options", async (t) => {
 });
 
 t.test("the document", async (t) => {
-  const side = { mpps: 25.1, busyNs: 15.25, busyDisturbed: false, windows: 24, dropped: 0 };
-  const none = { mpps: null, busyNs: null, busyDisturbed: false, windows: 0, dropped: 9 };
+  const side = { mpps: 25.1, busyNs: 15.25, busyDisturbed: false, windows: 24, near: 0, dropped: 0 };
+  const none = { mpps: null, busyNs: null, busyDisturbed: false, windows: 0, near: 0, dropped: 9 };
   const row = { name: "split-rx", title: "split ring, rx", rateRatio: 1.18, busyRatio: null };
   const text = formatResult({
     machine: describeMachine(),
