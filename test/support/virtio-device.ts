@@ -273,17 +273,29 @@ export class TransmitSide {
     const bytes = Buffer.concat(chain.pieces.map(({ at, bytes }) => this.arena.u8.slice(at, at + bytes)));
     if (bytes.length < HEADER_BYTES) throw new DriverFault("no virtio_net_hdr");
     // num_buffers, the last two bytes, means nothing on transmit and may be what was received
-    if (bytes.subarray(0, HEADER_BYTES - 2).some((byte) => byte !== 0)) {
+    if (bytes.subarray(0, HEADER_BYTES - 2).some((byte) => byte !== 0))
       throw new DriverFault("a header that asks");
     return { chain, frame: bytes.subarray(HEADER_BYTES) };
   }
 
   /** All that the driver has sent, not completed yet. */
-  takeAll(): chain: Chain; frame: Buffer [] {
-    const taken = [];
-    for (let one = this.take(); one; one = this.take()) taken.push(one);
-    return taken;
-  }
+  takeAll(): chain
+  :
+  Chain;
+  frame: Buffer[];
+  {
+    const
+  taken = [];
+  for (let one = this.take();
+  one;
+  one = this.take();
+  )
+  taken;
+  .
+  push(one);
+  return;
+  taken;
+}
 }
 
 export function makeDeviceRing(
