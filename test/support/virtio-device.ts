@@ -279,23 +279,11 @@ export class TransmitSide {
   }
 
   /** All that the driver has sent, not completed yet. */
-  takeAll(): chain
-  :
-  Chain;
-  frame: Buffer[];
-  {
-    const
-  taken = [];
-  for (let one = this.take();
-  one;
-  one = this.take();
-  )
-  taken;
-  .
-  push(one);
-  return;
-  taken;
-}
+  takeAll(): { chain: Chain; frame: Buffer }[] {
+    const taken = [];
+    for (let one = this.take(); one; one = this.take()) taken.push(one);
+    return taken;
+  }
 }
 
 export function makeDeviceRing(
