@@ -116,10 +116,19 @@ t.test("finding test files", async (t) => {
     "b.test.js": "",
     "b.test.js.map": "",
     sub: { "a.test.js": "", "vm.bed.test.js": "" },
+    acceptance: { "pair.test.js": "" },
   };
   const folder = t.testdir(files);
-  t.same(findTests(folder), { unit: ["b.test.js", "sub/a.test.js"], bed: ["sub/vm.bed.test.js"] });
-  t.same(findTests(folder, ["sub/a", "vm"]), { unit: ["sub/a.test.js"], bed: ["sub/vm.bed.test.js"] });
+  t.same(findTests(folder), {
+    unit: ["b.test.js", "sub/a.test.js"],
+    acceptance: ["acceptance/pair.test.js"],
+    bed: ["sub/vm.bed.test.js"],
+  });
+  t.same(findTests(folder, ["sub/a", "vm"]), {
+    unit: ["sub/a.test.js"],
+    acceptance: [],
+    bed: ["sub/vm.bed.test.js"],
+  });
 });
 
 t.test("the report ends in the closing line", async (t) => {

@@ -2,8 +2,8 @@
 //
 //   node dist/test/run.js [--unit] [--filter TEXT]... [--deadline SECONDS] [--within SECONDS]
 //
-// Unit tests run two at a time; bed tests (*.bed.test.ts), which own hugepages, namespaces and virtual machines, run
-// after them, one at a time. A file that fails to end within its deadline is killed with all it started. The last
+// Unit tests run two at a time. After them, one at a time, the acceptance tests (below acceptance/), which poll on both
+// CPUs, and the bed tests (*.bed.test.ts), which own hugepages, namespaces and virtual machines. A file that fails to end within its deadline is killed with all it started. The last
 // line is `N passed, N failed`, with `, N skipped` where some were; the exit code is 0 when nothing failed.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -14,7 +14,7 @@ import { describeError, PollmodeError } from "../src/errors.ts";
 import { type Tally, TapTally } from "./tally.ts";
 
 const optionTable = {
-  unit: { meaning: "Only unit tests: no test bed is set up or used." },
+  unit: { meaning: "Only unit tests: no acceptance test, no test bed." },
   filter: { value: "TEXT", multiple: true, meaning: "Only files whose path contains TEXT." },
   deadline: { value: "SECONDS", meaning: "The longest that one file may take.", byDefault: "300" },
   within: { value: "SECONDS", meaning: "The longest for all; files it does not reach count as failed." },
@@ -102,17 +102,19 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }
 
-/** The test files under a folder, unit tests apart from bed tests, each in the order of their paths. */
+/** The test files under a folder by kind, each kind in the order of their paths. */
 export function findTests(
   folder: string,
   filters: readonly string[] = [],
-): { unit: string[]; bed: string[] } {
+): { unit: string[]; acceptance: string[]; bed: string[] } {
   const all = readdirSync(folder, { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".test.js"))
     .filter((file) => filters.length === 0 || filters.some((filter) => file.includes(filter)))
     .sort();
-  const isBed = (file: string) => file.endsWith(".bed.test.js");
-  return { unit: all.filter((file) => !isBed(file)), bed: all.filter(isBed) };
+  const kind = (file: string) =>
+    file.endsWith(".bed.test.js") ? "bed" : file.startsWith("acceptance/") ? "acceptance" : "unit";
+  const of = (wanted: string) => all.filter((file) => kind(file) === wanted);
+  return { unit: of("unit"), acceptance: of("acceptance"), bed: of("bed") };
 }
 
 /** `ok   eal/options.test.js  8 passed  0.3 s`: one line a file, as it ends. */
@@ -190,7 +192,7 @@ async function main(argv: readonly string[]): Promise<number> {
     console.log(fileLine(run));
   };
   await runAll(tests.unit, unitTestsAtOnce, one);
-  if (!values.unit) await runAll(tests.bed, 1, one);
+  if (!values.unit) await runAll([...tests.acceptance, ...tests.bed], 1, one);
   if (runs.length === 0) {
     const fix = values.filter.length > 0 ? "give another --filter" : "run `npm run build` first";
     const where = relative(process.cwd(), folder) || ".";

@@ -129,7 +129,7 @@ t.test("faults", async (t) => {
   close(fd);
 });
 
-t.test("a callback may close the poller", async () => {
+t.test("a callback may close the poller", async (t) => {
   const poller = quietPoller();
   const fd = eventfd(1);
   await new Promise<void>((resolve) => {
@@ -138,6 +138,7 @@ t.test("a callback may close the poller", async () => {
       resolve();
     });
   });
+  t.throws(() => poller.add(fd, POLLIN, () => {}), { code: "POLLER_CLOSED" });
   close(fd);
 });
 
