@@ -3,8 +3,9 @@
 //   node dist/test/run.js [--unit] [--filter TEXT]... [--deadline SECONDS] [--within SECONDS]
 //
 // Unit tests run two at a time. After them, one at a time, the acceptance tests (below acceptance/), which poll on both
-// CPUs, and the bed tests (*.bed.test.ts), which own hugepages, namespaces and virtual machines. A file that fails to end within its deadline is killed with all it started. The last
-// line is `N passed, N failed`, with `, N skipped` where some were; the exit code is 0 when nothing failed.
+// CPUs, and the bed tests (*.bed.test.ts), which own hugepages, namespaces and virtual machines. A file that fails to
+// end within its deadline is killed with all it started. The last line is `N passed, N failed`, with `, N skipped`
+// where some were; the exit code is 0 when nothing failed.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join, relative } from "node:path";

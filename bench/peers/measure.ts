@@ -167,8 +167,8 @@ async function nextBlock(backend: Testpmd, meter: Row["meter"], check: () => voi
 
 /**
  * The runs without those far above the slowest. A host may put a virtual machine's two CPUs onto one core for a while:
- * cache lines then change hands for next to nothing, either frontend is half as fast again, and a median over both kinds
- * of runs says only how many there were of each.
+ * cache lines then change hands for next to nothing, either frontend is half as fast again, and a median over both
+ * kinds of runs says only how many there were of each.
  */
 export function withoutNearSpells(runs: readonly Run[]): Run[] {
   const measured = runs.filter(({ windows }) => windows.length > 0);
