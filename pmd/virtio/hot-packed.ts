@@ -3,12 +3,11 @@
 // its id and flags, which comes last. Wrap counters are bit SIZE of the free-running indices: 0 there means the
 // counter is 1.
 import { Cache, Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
-import { cacheDrop, cachePut, cachePutOne, mbufFree } from "../../src/hot/mbuf.ts";
-import { acquire32, min32, publish32, r16, r32, w16, w32 } from "../../src/hot/mem.ts";
+import { cacheDrop, cachePut, mbufFree } from "../../src/hot/mbuf.ts";
+import { acquire32, min32, publish32, r16, r32, w32 } from "../../src/hot/mem.ts";
 import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
 import { writeMbuf } from "../../src/hot/simd.ts";
 import {
-  advanceFree,
   cacheSlot,
   cacheSpan,
   claim,
@@ -19,6 +18,7 @@ import {
   refillCount,
   setFlag,
 } from "./hot-common.ts";
+import { begin, buffersOf, consumed, finish, join } from "./hot-receive.ts";
 import { giveBack } from "./hot-split.ts";
 import { Desc, Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
 import { clearHeader, handOver, takePackedQuads } from "./simd.ts";
@@ -110,84 +110,33 @@ function isAlone(data: u32): u32 {
   return r16(data - Header.NUM_BUFFERS_BEFORE) == 1 ? 1 : 0;
 }
 
-function consumed(q: u32, index: u32): void {
-  w32(q + Virtq.USED_INDEX, index);
-  if ((r32(q + Virtq.FLAGS) & VirtqFlag.DISORDERED) != 0) advanceFree(q);
-  else w32(q + Virtq.FREE_INDEX, index);
-}
-
 /** As in hot-split.ts: the packet at `index` into the word at `out`; returns the descriptors it took, 0 if none. */
 function takeOne(q: u32, index: u32, out: u32): u32 {
   const size: u32 = r32(q + Virtq.SIZE);
-  const desc: u32 = r32(q + Virtq.DESC) + ((index & (size - 1)) << 4);
-  const id: u32 = r16(desc + 12);
-  const length: u32 = (r32(desc + 8) - Header.BYTES) >>> 0;
+  const ring: u32 = r32(q + Virtq.DESC);
+  const first: u32 = ring + ((index & (size - 1)) << 4);
+  const id: u32 = r16(first + 12);
+  const length: u32 = r32(first + 8);
   w32(out, 0);
-  if (length > r32(q + Virtq.ROOM)) {
-    queueFail(q, QueueError.BAD_USED_LENGTH, length);
-    return 0;
-  }
-  if (id >= size) {
-    queueFail(q, QueueError.BAD_USED_ID, id);
-    return 0;
-  }
-  const data: u32 = r32(r32(q + Virtq.DATA) + (id << 2));
-  let buffers: u32 = 1;
-  if ((r32(q + Virtq.FLAGS) & VirtqFlag.MERGEABLE) != 0) {
-    buffers = r16(data - Header.NUM_BUFFERS_BEFORE);
-    if (buffers == 0 || buffers > (r32(q + Virtq.AVAIL_INDEX) - index) >>> 0) {
-      queueFail(q, QueueError.BAD_BUFFER_COUNT, buffers);
-      return 0;
-    }
-    // its last buffers may still be on their way
-    if (buffers > 1 && readyAt(q, (index + buffers - 1) >>> 0) == 0) return 0;
-  }
-  if (claim(q, id, index & (size - 1)) == 0) return 0;
-  const mbuf: u32 = r32(r32(q + Virtq.MBUFS) + (id << 2));
-  writeMbuf(mbuf, data, length, r32(q + Virtq.ORIGIN));
-  if (buffers > 1) return takeRest(q, index, buffers, mbuf, out);
-  if (length < <u32>Frame.LENGTH_MIN) {
-    bump(q + Queue.ERRORS, 1);
-    cachePutOne(r32(q + Queue.CACHE), mbuf);
-  } else w32(out, mbuf);
-  return 1;
-}
-
-/** The second to last buffer of a merged packet. Returns the descriptors taken; fewer than `buffers` if one is bad. */
-function takeRest(q: u32, index: u32, buffers: u32, head: u32, out: u32): u32 {
-  const mask: u32 = r32(q + Virtq.SIZE) - 1;
-  const room: u32 = r32(q + Virtq.ROOM) + Header.BYTES;
-  let total: u32 = r32(head + Mbuf.DATA_LEN);
+  const buffers: u32 = buffersOf(q, index, id, length);
+  // stopped, or the last buffers are still on their way
+  if (buffers == 0 || (buffers > 1 && readyAt(q, (index + buffers - 1) >>> 0) == 0)) return 0;
+  const head: u32 = begin(q, index, id, length);
+  if (head == 0) return 0;
   let last: u32 = head;
   for (let k: u32 = 1; k < buffers; k++) {
-    consumed(q, (index + k) >>> 0);
-    const desc: u32 = r32(q + Virtq.DESC) + (((index + k) & mask) << 4);
-    const id: u32 = r16(desc + 12);
-    const length: u32 = r32(desc + 8);
-    let bad: u32 = 0;
-    if (readyAt(q, (index + k) >>> 0) == 0) {
+    const next: u32 = (index + k) >>> 0;
+    const desc: u32 = ring + ((next & (size - 1)) << 4);
+    consumed(q, next);
+    if (readyAt(q, next) == 0) {
       queueFail(q, QueueError.BAD_BUFFER_COUNT, buffers);
-      bad = 1;
-    } else if (length > room || length == 0) {
-      queueFail(q, QueueError.BAD_USED_LENGTH, length);
-      bad = 1;
-    } else if (claim(q, id, (index + k) & mask) == 0) bad = 1;
-    if (bad != 0) {
       mbufFree(r32(q + Queue.CACHE), head);
       return k;
     }
-    const mbuf: u32 = r32(r32(q + Virtq.MBUFS) + (id << 2));
-    writeMbuf(mbuf, r32(r32(q + Virtq.DATA) + (id << 2)) - Header.BYTES, length, r32(q + Virtq.ORIGIN));
-    w32(last + Mbuf.NEXT, mbuf);
-    last = mbuf;
-    total = total + length;
+    last = join(q, next, r16(desc + 12), r32(desc + 8), head, last);
+    if (last == 0) return k;
   }
-  w32(head + Mbuf.PKT_LEN, total);
-  w16(head + Mbuf.NB_SEGS, buffers);
-  if (total < <u32>Frame.LENGTH_MIN) {
-    bump(q + Queue.ERRORS, 1);
-    mbufFree(r32(q + Queue.CACHE), head);
-  } else w32(out, head);
+  finish(q, head, buffers, out);
   return buffers;
 }
 

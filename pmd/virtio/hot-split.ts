@@ -6,12 +6,11 @@
 // The device is not trusted: ids, lengths and counts are checked against the private words before they are used, and
 // nothing that was written into shared memory is read back from it.
 import { Cache, Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
-import { cacheDrop, cachePut, cachePutOne, mbufFree } from "../../src/hot/mbuf.ts";
+import { cacheDrop, cachePut, mbufFree } from "../../src/hot/mbuf.ts";
 import { acquire32, min32, publish16, r8, r16, r32, w8, w16, w32 } from "../../src/hot/mem.ts";
 import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
-import { equalRun, writeMbuf } from "../../src/hot/simd.ts";
+import { equalRun } from "../../src/hot/simd.ts";
 import {
-  advanceFree,
   cacheSlot,
   cacheSpan,
   claim,
@@ -22,7 +21,8 @@ import {
   refillCount,
   setFlag,
 } from "./hot-common.ts";
-import { Desc, Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
+import { begin, buffersOf, consumed, finish, join } from "./hot-receive.ts";
+import { Desc, Header, Virtq, VirtqFlag } from "./layout.ts";
 import { clearHeader, takeQuads } from "./simd.ts";
 
 /** chain's answer for a packet that has more segments than the ring. */
@@ -66,83 +66,27 @@ export function splitRxBurst(q: u32, pkts: u32, n: u32): u32 {
   return got;
 }
 
-function consumed(q: u32, index: u32): void {
-  w32(q + Virtq.USED_INDEX, index);
-  if ((r32(q + Virtq.FLAGS) & VirtqFlag.DISORDERED) != 0) advanceFree(q);
-  else w32(q + Virtq.FREE_INDEX, index);
-}
-
 /**
  * Takes the packet that begins at used entry `position`, of which `available` more are there, into the word at `out`:
  * 0 there if it was dropped. Returns the entries it took; 0 if the packet is not complete or the queue was stopped.
  */
 function takeOne(q: u32, position: u32, available: u32, out: u32): u32 {
-  const size: u32 = r32(q + Virtq.SIZE);
   const entry: u32 = usedEntry(q, position);
   const id: u32 = r32(entry);
-  const length: u32 = (r32(entry + 4) - Header.BYTES) >>> 0;
+  const length: u32 = r32(entry + 4);
   w32(out, 0);
-  if (length > r32(q + Virtq.ROOM)) {
-    queueFail(q, QueueError.BAD_USED_LENGTH, length);
-    return 0;
-  }
-  if (id >= size) {
-    queueFail(q, QueueError.BAD_USED_ID, id);
-    return 0;
-  }
-  const data: u32 = r32(r32(q + Virtq.DATA) + (id << 2));
-  let buffers: u32 = 1;
-  if ((r32(q + Virtq.FLAGS) & VirtqFlag.MERGEABLE) != 0) {
-    buffers = r16(data - Header.NUM_BUFFERS_BEFORE);
-    if (buffers == 0 || buffers > (r32(q + Virtq.AVAIL_INDEX) - position) >>> 0) {
-      queueFail(q, QueueError.BAD_BUFFER_COUNT, buffers);
-      return 0;
-    }
-    if (buffers > available) return 0; // its last buffers are still on their way
-  }
-  if (claim(q, id, position & (size - 1)) == 0) return 0;
-  const mbuf: u32 = r32(r32(q + Virtq.MBUFS) + (id << 2));
-  writeMbuf(mbuf, data, length, r32(q + Virtq.ORIGIN));
-  if (buffers > 1) return takeRest(q, position, buffers, mbuf, out);
-  if (length < <u32>Frame.LENGTH_MIN) {
-    bump(q + Queue.ERRORS, 1);
-    cachePutOne(r32(q + Queue.CACHE), mbuf);
-  } else w32(out, mbuf);
-  return 1;
-}
-
-/** The second to last buffer of a merged packet. Returns the entries taken; fewer than `buffers` if one is bad. */
-function takeRest(q: u32, position: u32, buffers: u32, head: u32, out: u32): u32 {
-  const mask: u32 = r32(q + Virtq.SIZE) - 1;
-  const room: u32 = r32(q + Virtq.ROOM) + Header.BYTES;
-  let total: u32 = r32(head + Mbuf.DATA_LEN);
+  const buffers: u32 = buffersOf(q, position, id, length);
+  if (buffers == 0 || buffers > available) return 0; // stopped, or the last buffers are still on their way
+  const head: u32 = begin(q, position, id, length);
+  if (head == 0) return 0;
   let last: u32 = head;
   for (let k: u32 = 1; k < buffers; k++) {
-    consumed(q, (position + k) >>> 0);
-    const entry: u32 = usedEntry(q, (position + k) >>> 0);
-    const id: u32 = r32(entry);
-    const length: u32 = r32(entry + 4);
-    let bad: u32 = 0;
-    if (length > room || length == 0) {
-      queueFail(q, QueueError.BAD_USED_LENGTH, length);
-      bad = 1;
-    } else if (claim(q, id, (position + k) & mask) == 0) bad = 1;
-    if (bad != 0) {
-      mbufFree(r32(q + Queue.CACHE), head);
-      return k;
-    }
-    const mbuf: u32 = r32(r32(q + Virtq.MBUFS) + (id << 2));
-    writeMbuf(mbuf, r32(r32(q + Virtq.DATA) + (id << 2)) - Header.BYTES, length, r32(q + Virtq.ORIGIN));
-    w32(last + Mbuf.NEXT, mbuf);
-    last = mbuf;
-    total = total + length;
+    const index: u32 = (position + k) >>> 0;
+    consumed(q, index);
+    last = join(q, index, r32(usedEntry(q, index)), r32(usedEntry(q, index) + 4), head, last);
+    if (last == 0) return k;
   }
-  w32(head + Mbuf.PKT_LEN, total);
-  w16(head + Mbuf.NB_SEGS, buffers);
-  if (total < <u32>Frame.LENGTH_MIN) {
-    bump(q + Queue.ERRORS, 1);
-    mbufFree(r32(q + Queue.CACHE), head);
-  } else w32(out, head);
+  finish(q, head, buffers, out);
   return buffers;
 }
 

@@ -27,18 +27,8 @@ export function takeQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
     const bad = v128.or(v128.xor(ids, wanted), i32x4.gt_u(i32x4.sub(lengths, least), most));
     if (v128.any_true(bad)) break;
     const data = v128.load(datas + (slot << 2));
-    const d0: u32 = i32x4.extract_lane(data, 0), d1: u32 = i32x4.extract_lane(data, 1);
-    const d2: u32 = i32x4.extract_lane(data, 2), d3: u32 = i32x4.extract_lane(data, 3);
-    if (mergeable != 0) {
-      if ((more(d0) | more(d1) | more(d2) | more(d3)) != 0) break;
-    }
-    const frames = i32x4.sub(lengths, header);
-    const four = v128.load(mbufs + (slot << 2));
-    v128.store(pkts + (k << 2), four);
-    fill(i32x4.extract_lane(four, 0), d0, i32x4.extract_lane(frames, 0), origin);
-    fill(i32x4.extract_lane(four, 1), d1, i32x4.extract_lane(frames, 1), origin);
-    fill(i32x4.extract_lane(four, 2), d2, i32x4.extract_lane(frames, 2), origin);
-    fill(i32x4.extract_lane(four, 3), d3, i32x4.extract_lane(frames, 3), origin);
+    if (mergeable != 0 && merged(data)) break;
+    deliver(v128.load(mbufs + (slot << 2)), data, i32x4.sub(lengths, header), origin, pkts + (k << 2));
     k += 4;
   }
   return k;
@@ -86,26 +76,32 @@ export function takePackedQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
     const bad = v128.or(v128.xor(v128.and(words, looked), wanted), i32x4.gt_u(i32x4.sub(lengths, least), most));
     if (v128.any_true(bad)) break;
     const data = v128.load(datas + (slot << 2));
-    const d0: u32 = i32x4.extract_lane(data, 0), d1: u32 = i32x4.extract_lane(data, 1);
-    const d2: u32 = i32x4.extract_lane(data, 2), d3: u32 = i32x4.extract_lane(data, 3);
-    if (mergeable != 0) {
-      if ((more(d0) | more(d1) | more(d2) | more(d3)) != 0) break;
-    }
-    const frames = i32x4.sub(lengths, header);
-    const four = v128.load(mbufs + (slot << 2));
-    v128.store(pkts + (k << 2), four);
-    fill(i32x4.extract_lane(four, 0), d0, i32x4.extract_lane(frames, 0), origin);
-    fill(i32x4.extract_lane(four, 1), d1, i32x4.extract_lane(frames, 1), origin);
-    fill(i32x4.extract_lane(four, 2), d2, i32x4.extract_lane(frames, 2), origin);
-    fill(i32x4.extract_lane(four, 3), d3, i32x4.extract_lane(frames, 3), origin);
+    if (mergeable != 0 && merged(data)) break;
+    deliver(v128.load(mbufs + (slot << 2)), data, i32x4.sub(lengths, header), origin, pkts + (k << 2));
     k += 4;
   }
   return k;
 }
 
-// Not 0 if the packet takes more than the one buffer: its header's num_buffers is not 1.
+// Whether one of four frames takes more than its one buffer: num_buffers in the header before it is not 1.
+// @ts-ignore: decorator
+@inline function merged(data: v128): bool {
+  return (more(i32x4.extract_lane(data, 0)) | more(i32x4.extract_lane(data, 1)) |
+    more(i32x4.extract_lane(data, 2)) | more(i32x4.extract_lane(data, 3))) != 0;
+}
+
 // @ts-ignore: decorator
 @inline function more(data: u32): u32 { return load<u16>(data - Header.NUM_BUFFERS_BEFORE) ^ 1; }
+
+// Fills in four mbufs and writes their numbers to `pkts`.
+// @ts-ignore: decorator
+@inline function deliver(four: v128, data: v128, lengths: v128, origin: u64, pkts: u32): void {
+  v128.store(pkts, four);
+  fill(i32x4.extract_lane(four, 0), i32x4.extract_lane(data, 0), i32x4.extract_lane(lengths, 0), origin);
+  fill(i32x4.extract_lane(four, 1), i32x4.extract_lane(data, 1), i32x4.extract_lane(lengths, 1), origin);
+  fill(i32x4.extract_lane(four, 2), i32x4.extract_lane(data, 2), i32x4.extract_lane(lengths, 2), origin);
+  fill(i32x4.extract_lane(four, 3), i32x4.extract_lane(data, 3), i32x4.extract_lane(lengths, 3), origin);
+}
 
 // writeMbuf of src/hot/simd.as.ts
 // @ts-ignore: decorator
