@@ -1,4 +1,5 @@
-// A received packet, buffer by buffer, whatever ring says where the buffers are: what the device claims is checked here.
+// A received packet, buffer by buffer, whatever ring says where the buffers are: what the device claims is checked
+// here.
 import { Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
 import { mbufFree } from "../../src/hot/mbuf.ts";
 import { r16, r32, w16, w32 } from "../../src/hot/mem.ts";
@@ -47,8 +48,8 @@ export function begin(q: u32, index: u32, id: u32, length: u32): u32 {
 }
 
 /**
- * Takes a later buffer of the packet `head`, which ends in `last` so far; it has no header. Returns its mbuf; 0 with the
- * queue stopped and the packet freed.
+ * Takes a later buffer of the packet `head`, which ends in `last` so far; it has no header. Returns its mbuf; 0 with
+ * the queue stopped and the packet freed.
  */
 export function join(q: u32, index: u32, id: u32, length: u32, head: u32, last: u32): u32 {
   let bad: u32 = 0;

@@ -85,7 +85,7 @@ export function cacheDrop(cache: u32, n: u32): void {
 }
 
 /** One mbuf of the cache's own pool. */
-export function cachePutOne(cache: u32, mbuf: u32): void {
+function cachePutOne(cache: u32, mbuf: u32): void {
   const tail: u32 = r32(cache + Cache.TAIL);
   w32(r32(cache + Cache.RING) + ((tail & r32(cache + Cache.MASK)) << 2), mbuf);
   w32(cache + Cache.TAIL, (tail + 1) >>> 0);
