@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Devargs } from "../../src/eal/devargs.ts";
+import { shows, WARNING } from "../../src/eal/log.ts";
 import type { Port } from "../../src/ethdev/port.ts";
 import type { StreamSpec } from "../../src/forward/streams.ts";
 import type { LcoreControl } from "../../src/lcore/lcores.ts";
@@ -59,7 +60,9 @@ export async function openSession(settings: Settings, say: (text: string) => voi
     noHuge: eal.noHuge,
     inMemory: eal.inMemory || !prefixGiven,
     engine: settings.engine,
-    warn: say,
+    warn: (text) => {
+      if (shows(eal.logLevels, "pollmode", WARNING)) say(text);
+    },
     ...(prefixGiven ? { filePrefix: eal.filePrefix } : {}),
     ...(eal.iovaMode ? { iovaMode: eal.iovaMode } : {}),
   });

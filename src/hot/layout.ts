@@ -82,8 +82,6 @@ export const enum Queue {
   INDEX = 20,
   /** The owning lcore's cache of the queue's pool. */
   CACHE = 24,
-  /** Other direction of the same pair, for a driver that needs it. */
-  PAIR = 28,
   /** f64 counters. */
   PACKETS = 32,
   BYTES = 40,
@@ -177,8 +175,6 @@ export const enum Stream {
   MODE = 0,
   RX_QUEUE = 4,
   TX_QUEUE = 8,
-  /** A cache for modes that make packets. */
-  CACHE = 12,
   /** The mode's own words, 64 bytes. */
   STATE = 16,
   /** f64: packets that transmit refused and that were given back. */
