@@ -3,8 +3,17 @@ import { Mbuf as Field } from "./hot/layout.ts";
 
 export type { Devargs } from "./eal/devargs.ts";
 export type { LcoreCpus } from "./eal/lcore-list.ts";
+export type { PollmodeOptions } from "./engine/options.ts";
 export { describeError, PollmodeError } from "./errors.ts";
-export type { DeviceConfig, DeviceInfo, LinkStatus } from "./ethdev/driver.ts";
+export type {
+  DeviceConfig,
+  DeviceInfo,
+  LinkStatus,
+  OffloadName,
+  RssConfig,
+  RssLimits,
+  RssType,
+} from "./ethdev/driver.ts";
 export { Port, type PortStats } from "./ethdev/port.ts";
 export type { QueueFault } from "./ethdev/queue-errors.ts";
 export { type ModeName, modeNames, type StreamSpec } from "./forward/streams.ts";
@@ -12,7 +21,7 @@ export type { EngineName } from "./hot/engine.ts";
 export type { LcoreStatus } from "./lcore/lcores.ts";
 export type { AppContext, AppFactory, AppPoll, AppQueue } from "./lcore/task.ts";
 export type { IovaMode } from "./memory/iova.ts";
-export { type AppLaunch, Pollmode, type PollmodeOptions } from "./pollmode.ts";
+export { type AppLaunch, Pollmode } from "./pollmode.ts";
 
 /**
  * Byte offsets of an mbuf's fields: `u32[(mbuf + Mbuf.DATA_LEN) >>> 2]`. The engine's own is a const enum (layout.ts
@@ -25,8 +34,12 @@ export const Mbuf = {
   NEXT: Field.NEXT,
   PORT: Field.PORT,
   NB_SEGS: Field.NB_SEGS,
+  OL_FLAGS: Field.OL_FLAGS,
+  RSS_HASH: Field.RSS_HASH,
+  VLAN_TCI: Field.VLAN_TCI,
   BUF: Field.BUF,
   BUF_LEN: Field.BUF_LEN,
+  TX_OFFLOAD: Field.TX_OFFLOAD,
   USER: Field.USER,
   BYTES: Field.BYTES,
 } as const;

@@ -47,6 +47,12 @@ export const RING_SIZE_MAX = 32768;
 
 /** Rounds of 256 polls that a hot loop runs before it returns to its worker: some 10 ms. */
 export const LOOP_ROUNDS = 4096;
+/** The same for an lcore that may sleep: it looks more often whether there is anything to do. */
+export const SLEEPY_ROUNDS = 16;
+/** So many turns of SLEEPY_ROUNDS without a packet, about 1 ms, and an lcore with --rx-interrupt sleeps. */
+export const IDLE_TURNS = 8;
+/** It wakes after this at the latest, so that its heartbeat is seen. */
+export const SLEEP_MS_MAX = 200;
 /** An lcore whose heartbeat stands still for so long is reported as stalled. */
 export const STALL_MS = 1000;
 export const MONITOR_INTERVAL_MS = 250;
@@ -55,3 +61,7 @@ export const QUIESCE_TIMEOUT_MS = 2000;
 export const LCORE_START_TIMEOUT_MS = 10_000;
 /** A lost vhost-user peer is looked for so often. */
 export const RECONNECT_INTERVAL_MS = 100;
+
+/** Virtual functions are there when the write that makes them returns, with nearly all drivers. */
+export const VF_WAIT_TIMEOUT_MS = 5000;
+export const VF_POLL_INTERVAL_MS = 20;

@@ -1,18 +1,21 @@
 // The engine: arena, pool, lcores and ports of one embedding program, made by start() and given back by close().
 import { EventEmitter } from "node:events";
-import { pmds } from "../pmd/index.ts";
+import { IommuFaults } from "./bus/iommu-faults.ts";
+import { PciBus, preferredIovaMode } from "./bus/open.ts";
 import { type Devargs, parseDevargs } from "./eal/devargs.ts";
-import { type LcoreCpus, parseLcoreList } from "./eal/lcore-list.ts";
 import { RuntimeDir } from "./eal/runtime-dir.ts";
+import { driverOf, pciDevicesOf } from "./engine/devices.ts";
+import { checkOptions, lcoresOf, type PollmodeOptions } from "./engine/options.ts";
 import { PollmodeError } from "./errors.ts";
 import type { DriverContext } from "./ethdev/driver.ts";
 import { Port } from "./ethdev/port.ts";
 import { assignStreams, type StreamSpec } from "./forward/streams.ts";
 import type { EngineName } from "./hot/engine.ts";
 import { LcoreState, Queue } from "./hot/layout.ts";
-import { type LcoreStatus, Lcores } from "./lcore/lcores.ts";
+import { type LcoreControl, type LcoreStatus, Lcores } from "./lcore/lcores.ts";
+import type { SleepPlan } from "./lcore/sleep.ts";
 import type { AppQueue } from "./lcore/task.ts";
-import { threadCpus } from "./libc/libc.ts";
+import { atExit } from "./libc/at-exit.ts";
 import { Poller } from "./libc/poller.ts";
 import {
   ARENA_BYTES_DEFAULT,
@@ -25,34 +28,9 @@ import {
   PRIVATE_ZONE_BYTES,
 } from "./limits.ts";
 import { Arena } from "./memory/arena.ts";
-import type { IovaMode } from "./memory/iova.ts";
-import { physicalPages } from "./memory/iova.ts";
+import { IovaMap } from "./memory/iova.ts";
 import { MbufPool } from "./memory/pool.ts";
 import { dmaZone, privateZone, type Zone } from "./memory/zone.ts";
-
-export interface PollmodeOptions {
-  /** DPDK's -l/--lcores, or its parsed form. By default lcore 0 on the first CPU that the process may use. */
-  lcores?: string | readonly LcoreCpus[];
-  /** Ports made at the start: DPDK's --vdev. */
-  vdev?: readonly (string | Devargs)[];
-  /** -m: MiB of memory for packets and rings. */
-  memoryMib?: number;
-  /** --no-huge. */
-  noHuge?: boolean;
-  /** --in-memory: no runtime directory, no lock. The default for embedding, unless a filePrefix is given. */
-  inMemory?: boolean;
-  /** --file-prefix: one engine at a time has it on this machine. */
-  filePrefix?: string;
-  iovaMode?: IovaMode;
-  engine?: EngineName;
-  /** Address space, which a guest's memory is laid over too. */
-  arenaMib?: number;
-  mbufs?: number;
-  /** Bytes of frame an mbuf holds. Larger frames are chains. */
-  mbufDataRoom?: number;
-  /** Where warnings go; process.emitWarning by default. */
-  warn?: (text: string) => void;
-}
 
 interface PollmodeEvents {
   lcoreStalled: [LcoreStatus];
@@ -68,6 +46,18 @@ export interface AppLaunch {
   queues: readonly (Port | { port: Port; queue: number })[];
   /** Handed to the application; structured-cloneable. */
   options?: unknown;
+  /** As ForwardOptions.rxInterrupt. */
+  rxInterrupt?: boolean;
+}
+
+export interface ForwardOptions {
+  /** Packets asked for at a time. */
+  burst?: number;
+  /**
+   * The lcore sleeps while its receive queues are idle and wakes by their interrupts. Its ports must have been
+   * configured with rxInterrupts.
+   */
+  rxInterrupt?: boolean;
 }
 
 export class Pollmode extends EventEmitter<PollmodeEvents> {
@@ -78,13 +68,18 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   readonly poller: Poller;
   readonly lcores: Lcores;
   readonly engine: EngineName;
-  /** Physical address of each hugepage of the DMA zone; IOVA mode "pa" alone. */
-  readonly physicalPages: readonly bigint[] | undefined;
+  /** Addresses of the DMA zone as devices see them. */
+  readonly iova: IovaMap;
+  private readonly pci: PciBus;
   private readonly list: Port[] = [];
   /** Which lcore was given a queue, by block. */
   private readonly owners = new Map<number, number>();
   private readonly runtime: RuntimeDir | undefined;
   private readonly warn: (text: string) => void;
+  /** Made with the first PCI function. */
+  private iommuFaults: IommuFaults | undefined;
+  /** Takes the exit handler back: see the constructor. */
+  private readonly forgetExit: () => void;
   private monitor: NodeJS.Timeout | undefined;
   private closing: Promise<void> | undefined;
 
@@ -95,6 +90,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     this.engine = options.engine ?? "wasm";
     checkOptions(options);
     const specs = lcoresOf(options);
+    const addresses = pciDevicesOf(options).map(({ name }) => name);
     const inMemory = options.inMemory ?? options.filePrefix === undefined;
     try {
       this.runtime = inMemory ? undefined : RuntimeDir.acquire(options.filePrefix ?? "pollmode");
@@ -105,12 +101,18 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
       const bytes = (options.memoryMib ?? MEMORY_MIB_DEFAULT) * MIB;
       this.dma = dmaZone(this.arena, { bytes, noHuge: options.noHuge ?? false, warn: this.warn });
       undo.push(() => this.dma.close());
-      this.physicalPages = options.iovaMode === "pa" ? physicalPages(this.dma) : undefined;
+      this.iova = new IovaMap(options.iovaMode ?? preferredIovaMode(addresses), this.dma);
       const dataRoom = options.mbufDataRoom ?? MBUF_DATA_ROOM_DEFAULT;
       const count = options.mbufs ?? MBUF_COUNT_DEFAULT;
-      this.pool = new MbufPool(this.private, this.dma, { name: "mbufs", count, dataRoom });
+      this.pool = new MbufPool(this.private, this.dma, this.iova, { name: "mbufs", count, dataRoom });
       this.poller = new Poller((error) => this.warn(`poller: ${error.message}`));
       undo.push(() => this.poller.close());
+      const { arena, dma, iova, warn } = this;
+      this.pci = new PciBus({ arena, dma, iova, warn, vfToken: options.vfioVfToken });
+      undo.push(() => this.pci.close());
+      // an exception that nobody catches, process.exit(): devices must not write into memory that is given back
+      this.forgetExit = atExit(() => this.pci.close());
+      undo.push(() => this.forgetExit());
       this.lcores = new Lcores(this.private, specs, this.engine);
     } catch (error) {
       for (const step of undo.reverse()) step();
@@ -125,6 +127,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     try {
       await engine.lcores.start();
       engine.watch();
+      for (const device of pciDevicesOf(options)) await engine.attach(device);
       for (const vdev of options.vdev ?? []) await engine.attach(vdev);
       return engine;
     } catch (error) {
@@ -144,6 +147,9 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     });
     this.monitor = setInterval(() => {
       this.lcores.monitor();
+      for (const fault of this.iommuFaults?.take() ?? []) {
+        this.list.find(({ name }) => name === fault.device)?.stopForDmaFault(fault.access, fault.address);
+      }
       for (const port of this.list) port.reportFaults();
     }, MONITOR_INTERVAL_MS);
     this.monitor.unref();
@@ -164,19 +170,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     throw new PollmodeError("PORT_UNKNOWN", message, "attach it by --vdev or attach()");
   }
 
-  /** Makes a port of a virtual device, as --vdev does. */
-  async attach(vdev: string | Devargs): Promise<Port> {
-    const devargs = typeof vdev === "string" ? parseDevargs(vdev) : vdev;
-    const driver = pmds.find((pmd) => pmd.name === devargs.driver);
-    if (!driver) {
-      const what = devargs.bus === "pci" ? "for PCI devices yet" : devargs.driver;
-      const message = `${devargs.name}: there is no driver ${what}`;
-      throw new PollmodeError(
-        "DRIVER_UNKNOWN",
-        message,
-        `drivers: ${pmds.map((pmd) => pmd.name).join(", ")}`,
-      );
-    }
+  /** Makes a port of a virtual or a PCI device, as --vdev and -a do: `net_null0,size=64`, `0000:00:03.0`. */
+  async attach(device: string | Devargs): Promise<Port> {
+    const devargs = typeof device === "string" ? parseDevargs(device, "attach") : device;
+    const driver = driverOf(devargs);
     if (this.list.length >= PORTS_MAX) {
       throw new PollmodeError(
         "PORT_COUNT",
@@ -185,7 +182,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
       );
     }
     let port: Port | undefined;
-    const device = await driver.probe(devargs, this.context(), {
+    const probed = await driver.probe(devargs, this.context(), {
       link: (status) => port?.emit("link", status),
       error: (error) => {
         const known =
@@ -195,7 +192,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
         port?.report(known);
       },
     });
-    port = new Port(this.list.length, devargs.name, device, this.arena, (queue) => this.ownerOf(queue));
+    port = new Port(this.list.length, devargs.name, probed, this.arena, (queue) => this.ownerOf(queue));
     this.list.push(port);
     return port;
   }
@@ -208,6 +205,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
       pool,
       poller,
       private: this.private,
+      openPci: (address) => {
+        this.iommuFaults ??= new IommuFaults();
+        return this.pci.open(address);
+      },
       quiesce: () => this.lcores.quiesce(),
       warn: this.warn,
     };
@@ -239,12 +240,14 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   }
 
   /** Starts forwarding on an lcore: each stream is a mode between a receive and a transmit queue. */
-  async forward(lcore: number, streams: readonly StreamSpec[], burst?: number): Promise<void> {
+  async forward(lcore: number, streams: readonly StreamSpec[], options: ForwardOptions = {}): Promise<void> {
     const control = this.lcores.byId(lcore);
     this.lcores.requireWaiting(control);
-    const owned = assignStreams(this.private, control, streams, this.pool.dataRoom, burst);
+    const ends = streams.flatMap(({ rx }) => (rx ? [rx] : []));
+    const sleep = options.rxInterrupt ? sleepPlan(control, ends) : undefined;
+    const owned = assignStreams(this.private, control, streams, this.pool.dataRoom, options.burst);
     this.own(lcore, owned);
-    await this.lcores.launch(control, { kind: "streams" });
+    await this.lcores.launch(control, { kind: "streams", sleep });
   }
 
   /** Starts an application in TypeScript or JavaScript on an lcore. */
@@ -254,12 +257,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     const blocks = queues.flatMap(({ rx, tx }) => [rx, tx]).filter((queue) => queue !== 0);
     this.own(launch.lcore, blocks);
     const url = launch.app instanceof URL ? launch.app.href : launch.app;
-    await this.lcores.launch(this.lcores.byId(launch.lcore), {
-      kind: "app",
-      url,
-      queues,
-      options: launch.options,
-    });
+    const control = this.lcores.byId(launch.lcore);
+    const ends = queues.flatMap(({ port, queue, rx }) => (rx ? [{ port: this.port(port), queue }] : []));
+    const sleep = launch.rxInterrupt ? sleepPlan(control, ends) : undefined;
+    await this.lcores.launch(control, { kind: "app", url, queues, options: launch.options, sleep });
   }
 
   /** Stops an lcore's work; its queues may be given to another then. */
@@ -285,6 +286,9 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     };
     for (const lcore of this.lcores.all) await attempt(() => this.lcores.stop(lcore));
     for (const port of this.list) await attempt(() => port.close());
+    await attempt(() => this.pci.close());
+    this.forgetExit();
+    this.iommuFaults?.close();
     await attempt(() => this.lcores.close());
     await attempt(() => this.poller.close());
     await attempt(() => this.dma.close());
@@ -298,40 +302,13 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   }
 }
 
-const OPTIONS: Record<keyof PollmodeOptions, true> = {
-  lcores: true,
-  vdev: true,
-  memoryMib: true,
-  noHuge: true,
-  inMemory: true,
-  filePrefix: true,
-  iovaMode: true,
-  engine: true,
-  arenaMib: true,
-  mbufs: true,
-  mbufDataRoom: true,
-  warn: true,
-};
-
-function checkOptions(options: PollmodeOptions): void {
-  const unknown = Object.keys(options).find((key) => !(key in OPTIONS));
-  if (unknown !== undefined) {
-    const message = `Pollmode.start: there is no option ${unknown}`;
-    throw new PollmodeError("OPTION_UNKNOWN", message, `options: ${Object.keys(OPTIONS).join(", ")}`);
-  }
-  const { engine = "wasm", iovaMode = "va" } = options;
-  if (!["wasm", "ts"].includes(engine) || !["va", "pa"].includes(iovaMode)) {
-    const message = `Pollmode.start: engine ${engine}, iovaMode ${iovaMode}`;
-    throw new PollmodeError("OPTION_VALUE", message, 'engine is "wasm" or "ts", iovaMode is "va" or "pa"');
-  }
-}
-
-/** The lcores asked for, on CPUs that this process may use; by default one, on the first of those. */
-function lcoresOf(options: PollmodeOptions): readonly LcoreCpus[] {
-  const allowed = threadCpus();
-  const { lcores } = options;
-  if (lcores === undefined) return [{ lcore: 0, cpus: allowed.slice(0, 1) }];
-  return typeof lcores === "string" ? parseLcoreList(lcores, { allowedCpus: new Set(allowed) }) : lcores;
+/** How an lcore that serves these receive queues may sleep. */
+function sleepPlan(lcore: LcoreControl, ends: readonly { port: Port; queue: number }[]): SleepPlan {
+  const lines = new Map(
+    ends.map(({ port, queue }) => port.rxInterrupt(queue)).map((line) => [line.fd, line]),
+  );
+  const queues = ends.map(({ port, queue }) => port.rxQueues[queue]!);
+  return { wakeFd: lcore.wakeFd, queues, lines: [...lines.values()] };
 }
 
 function appQueues(one: Port | { port: Port; queue: number }): AppQueue[] {

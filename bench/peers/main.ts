@@ -20,12 +20,13 @@ import { hugepagesMissing, reserveHugepages } from "../../test/beds/hugepages.ts
 import { atEnd } from "../../test/beds/lifetime.ts";
 import { repositoryRoot } from "../../test/beds/paths.ts";
 import { describeMachine } from "../machine.ts";
+import { replaceResults } from "../markdown.ts";
 import type { RingLoopResult } from "../ring-loop/measure.ts";
 import { rxPpsMissing, testpmdMib } from "./frontends.ts";
 import { measureRow, type RowResult, type Settings, startBackend } from "./measure.ts";
 import { type Options, optionTable, readOptions, ringLoopRow } from "./options.ts";
 import { type Row, rows } from "./rows.ts";
-import { formatResult, replaceResults } from "./tables.ts";
+import { formatResult } from "./tables.ts";
 
 /** Two testpmd, and pollmode's buffers and rings. */
 const hugepages = testpmdMib + 64;
@@ -60,7 +61,7 @@ async function main(options: Options): Promise<boolean> {
   console.log(options.json ? JSON.stringify(result) : formatResult(result));
   if (options.write) {
     const document = readFileSync(resultsPath, "utf8");
-    writeFileSync(resultsPath, replaceResults(document, formatResult(result), resultsPath));
+    writeFileSync(resultsPath, replaceResults(document, "bench:peers", formatResult(result), resultsPath));
     say(`wrote ${resultsPath}`);
   }
   return missing.length === 0;

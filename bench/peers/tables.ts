@@ -1,6 +1,6 @@
 // The results as tables, for the terminal and for docs/benchmarks.md, which has everything else around them.
-import { PollmodeError } from "../../src/errors.ts";
 import { formatMachine, type Machine } from "../machine.ts";
+import { number, table } from "../markdown.ts";
 import type { RingLoopResult } from "../ring-loop/measure.ts";
 import type { RowResult } from "./measure.ts";
 
@@ -11,9 +11,6 @@ export interface PeersResult {
   /** What could not be measured, and why. */
   readonly missing: readonly string[];
 }
-
-const begin = "<!-- results: written by npm run bench:peers -- --write -->";
-const end = "<!-- end of results -->";
 
 /** Markdown: it reads as well on a terminal. */
 export function formatResult({ machine, rows, ringLoop, missing }: PeersResult): string {
@@ -63,28 +60,4 @@ function ringTable({ rows, batch }: RingLoopResult): string {
     [`ring loop, batch ${batch}, ns/packet (to C)`, ...apps],
     engines.map((engine) => [engine, ...apps.map((app) => cell(engine, app))]),
   );
-}
-
-function number(value: number | null): string {
-  return value === null ? "-" : value.toFixed(2);
-}
-
-/** A Markdown table whose columns are aligned in its text, too. */
-function table(head: readonly string[], body: readonly (readonly string[])[]): string {
-  const widths = head.map((title, at) => Math.max(title.length, ...body.map((cells) => cells[at]!.length)));
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell, at) => (at === 0 ? cell.padEnd(widths[at]!) : cell.padStart(widths[at]!))).join(" | ")} |`;
-  const rule = widths.map((width, at) => (at === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`));
-  return [line(head), line(rule), ...body.map(line)].join("\n");
-}
-
-/** The document with its results replaced by these. */
-export function replaceResults(document: string, results: string, path: string): string {
-  const from = document.indexOf(begin);
-  const to = document.indexOf(end);
-  if (from < 0 || to < from) {
-    const message = `${path} has no place for results`;
-    throw new PollmodeError("NO_RESULTS_PLACE", message, `put the lines "${begin}" and "${end}" into it`);
-  }
-  return `${document.slice(0, from + begin.length)}\n\n${results}\n\n${document.slice(to)}`;
 }

@@ -35,6 +35,8 @@ export interface Drops {
   readonly rxErrors: number;
   /** Times a receive queue found no mbuf. */
   readonly rxNoMbuf: number;
+  /** Frames that a NIC dropped because its receive ring was full. */
+  readonly rxMissed: number;
   /** Queues that stopped themselves. */
   readonly queueFaults: number;
   /** macswap: packets the ports' transmit queues had no room for. */
@@ -77,7 +79,15 @@ interface Reading {
   readonly lcores: readonly LcoreCounters[];
 }
 
-const statNames = { rxPackets: 0, rxBytes: 0, rxErrors: 0, rxNoMbuf: 0, txRefused: 0, txErrors: 0 };
+const statNames = {
+  rxPackets: 0,
+  rxBytes: 0,
+  rxErrors: 0,
+  rxNoMbuf: 0,
+  rxMissed: 0,
+  txRefused: 0,
+  txErrors: 0,
+};
 
 export async function measure(session: Session, settings: Settings, watch: Watch): Promise<Measurement> {
   const { stop } = watch;
@@ -156,6 +166,7 @@ function totals(first: Reading, last: Reading, counters: LcoreCounters, watch: W
   const drops: Drops = {
     rxErrors: since("rxErrors"),
     rxNoMbuf: since("rxNoMbuf"),
+    rxMissed: since("rxMissed"),
     queueFaults: watch.events.faults,
     txRefused: since("txRefused"),
     txErrors: since("txErrors"),

@@ -40,6 +40,9 @@ const optionTable = {
       "macswap exchanges the MAC addresses and sends it back.",
     byDefault: "touch",
   },
+  "rx-interrupt": {
+    meaning: "Let lcores sleep while nothing comes and wake by interrupt. The ports must be able to.",
+  },
   engine: {
     value: "wasm|ts",
     meaning: "The hot path in WebAssembly or in plain TypeScript.",
@@ -57,6 +60,7 @@ export interface Settings {
   readonly queues: number;
   readonly frameBytes: number;
   readonly app: (typeof appNames)[number];
+  readonly rxInterrupt: boolean;
   readonly engine: EngineName;
   readonly json: boolean;
   readonly plot: string | undefined;
@@ -101,6 +105,7 @@ export function parseSettings(argv: readonly string[], limits: MachineLimits = {
     queues,
     frameBytes: readInteger("--frame-size", values["frame-size"], frameBytes),
     app,
+    rxInterrupt: values["rx-interrupt"],
     engine: readWord("--engine", values.engine, engineNames),
     json: values.json,
     plot: readPlot(values.plot),

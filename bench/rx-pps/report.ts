@@ -183,10 +183,11 @@ function formatLatency({ latencyNs, clockNs }: Report): string {
   return `${text.join("  ")} (1 round in 64; ${time(clockNs)} of each is the clock)`;
 }
 
-function formatDrops({ rxErrors, rxNoMbuf, queueFaults, txRefused, txErrors }: Drops): string {
+function formatDrops({ rxErrors, rxNoMbuf, rxMissed, queueFaults, txRefused, txErrors }: Drops): string {
   const causes = {
     "rx errors": rxErrors,
     "no mbuf": rxNoMbuf,
+    missed: rxMissed,
     "queue faults": queueFaults,
     "tx refused": txRefused,
     "tx errors": txErrors,

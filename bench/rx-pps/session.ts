@@ -42,10 +42,10 @@ export interface Session {
 
 export async function openSession(settings: Settings, say: (text: string) => void): Promise<Session> {
   const { eal, queues } = settings;
-  const given = [...eal.vdevs, ...eal.allow];
-  const builtIn = given.length === 0;
+  const given = eal.allow.length + eal.vdevs.length;
+  const builtIn = given === 0;
   const cpus = threadCpus();
-  const queueCount = queues * (builtIn ? 1 : given.length);
+  const queueCount = queues * (builtIn ? 1 : given);
   const placement = place({ lcores: eal.lcores, cpus, queues: queueCount, generator: builtIn });
   if (placement.note) say(placement.note);
   const mbufs = Math.min(
@@ -63,6 +63,9 @@ export async function openSession(settings: Settings, say: (text: string) => voi
     warn: (text) => {
       if (shows(eal.logLevels, "pollmode", WARNING)) say(text);
     },
+    allow: eal.allow,
+    vdev: eal.vdevs,
+    ...(eal.vfioVfToken ? { vfioVfToken: eal.vfioVfToken } : {}),
     ...(prefixGiven ? { filePrefix: eal.filePrefix } : {}),
     ...(eal.iovaMode ? { iovaMode: eal.iovaMode } : {}),
   });
@@ -73,7 +76,7 @@ export async function openSession(settings: Settings, say: (text: string) => voi
     const clockNs = await clockCost(engine, receivers[0]!);
     const { ports, generator } = folder
       ? await builtInPorts(engine, join(folder.path, "s.sock"), queues)
-      : { ports: await givenPorts(engine, given, queues), generator: undefined };
+      : { ports: await givenPorts(engine, settings), generator: undefined };
     return {
       engine,
       ports,
@@ -107,10 +110,12 @@ function temporaryFolder(): { path: string; remove: () => void } {
   return { path, remove };
 }
 
-async function givenPorts(engine: Pollmode, given: readonly Devargs[], queues: number): Promise<Port[]> {
-  const ports: Port[] = [];
-  for (const devargs of given) ports.push(await startPort(engine, devargs, queues));
-  return ports;
+async function givenPorts(engine: Pollmode, { queues, rxInterrupt }: Settings): Promise<readonly Port[]> {
+  for (const port of engine.ports) {
+    await port.configure({ rxQueues: queues, txQueues: queues, rxInterrupts: rxInterrupt });
+    await port.start();
+  }
+  return engine.ports;
 }
 
 /** The vhost port listens before the virtio-user port connects to it. */
@@ -152,7 +157,7 @@ async function launch(
     await engine.forward(
       lcore,
       mine.map((end) => ({ mode: app, rx: end, tx: end })),
-      burst,
+      { burst, rxInterrupt: settings.rxInterrupt },
     );
   }
   if (!generator || !placement.generator) return;
@@ -161,5 +166,5 @@ async function launch(
     const send: StreamSpec = { mode: "txonly", tx: end, frameBytes };
     return app === "macswap" ? [send, { mode: "count", rx: end }] : [send];
   });
-  await engine.forward(placement.generator.lcore, streams.flat(), burst);
+  await engine.forward(placement.generator.lcore, streams.flat(), { burst });
 }

@@ -32,6 +32,8 @@ export interface EalOptions {
   readonly block: readonly string[];
   readonly noPci: boolean;
   readonly iovaMode: "va" | "pa" | undefined;
+  /** A UUID in lower case. */
+  readonly vfioVfToken: string | undefined;
   readonly logLevels: readonly LogLevel[];
   /** -n: a hint that nothing depends on. */
   readonly memoryChannels: number | undefined;
@@ -84,6 +86,10 @@ export const ealOptionTable = {
     value: "va|pa",
     meaning: "Addresses devices see: virtual or physical.",
     byDefault: "va with an IOMMU",
+  },
+  "vfio-vf-token": {
+    value: "UUID",
+    meaning: "What a VF and its PF share where the PF is bound to vfio-pci too.",
   },
   "log-level": {
     value: "[GLOB:]LEVEL",
@@ -143,7 +149,6 @@ export const dpdkOnlyOptions: Readonly<Record<string, string>> = {
   "trace-dir": noTrace,
   "trace-mode": noTrace,
   "vfio-intr": alwaysMsi,
-  "vfio-vf-token": "bind the VF's PF to its kernel driver: then no token is needed",
   "vmware-tsc-map": "remove the option",
   w: "use -a or --allow",
 };
@@ -207,6 +212,7 @@ function readEal(values: OptionValues<typeof ealOptionTable>, limits: MachineLim
     block,
     noPci: values["no-pci"],
     iovaMode: readIovaMode(values["iova-mode"]),
+    vfioVfToken: readUuid("--vfio-vf-token", values["vfio-vf-token"]),
     logLevels: values["log-level"].map(parseLogLevel),
     memoryChannels: readInteger("-n", values["memory-channels"], { max: 64, example: 4 }),
     help: values.help,
@@ -281,6 +287,12 @@ function readIovaMode(text: string | undefined): "va" | "pa" | undefined {
     message,
     "write --iova-mode va (virtual) or --iova-mode pa (physical)",
   );
+}
+
+function readUuid(option: string, text: string | undefined): string | undefined {
+  if (text === undefined || /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
+    return text?.toLowerCase();
+  throw new PollmodeError("OPTION_VALUE", `${option} "${text}" is no UUID`, `make one: ${option} $(uuidgen)`);
 }
 
 /** `debug`, `7`, `pmd.*:debug`; and DPDK's older `NAME,LEVEL`, whose NAME is taken as a glob too. */

@@ -1,5 +1,6 @@
 // The driver contract, control side: about ten functions. The hot side is the driver's rx and tx bursts in
 // src/hot/dispatch.ts, which work on the queue blocks that a driver fills in.
+import type { InterruptLine, PciFunction } from "../bus/pci-function.ts";
 import type { Devargs } from "../eal/devargs.ts";
 import type { Poller } from "../libc/poller.ts";
 import type { Arena } from "../memory/arena.ts";
@@ -15,6 +16,8 @@ export interface DriverContext {
   readonly dma: Zone;
   readonly pool: MbufPool;
   readonly poller: Poller;
+  /** Opens the PCI function of a device that is bound to vfio-pci, uio_pci_generic or igb_uio. The driver closes it. */
+  openPci(address: string): PciFunction;
   /** Resolves when no lcore is within a burst that began before the call. Rejects if one is stalled. */
   quiesce(): Promise<void>;
   warn(text: string): void;
@@ -26,11 +29,63 @@ export interface DeviceInfo {
   readonly txQueuesMax: number;
   /** Largest frame, without CRC, that the device sends and receives. */
   readonly frameBytesMax: number;
+  /** Descriptors of a ring: limits, and the number it must be a multiple of. Undefined: not to be chosen. */
+  readonly descriptors?: { readonly min: number; readonly max: number; readonly multiple: number };
+  /** Absent: none. */
+  readonly offloads?: readonly OffloadName[];
+  /** Absent: it spreads nothing. */
+  readonly rss?: RssLimits;
+  /** Whether a receive queue can wake a sleeping lcore. */
+  readonly rxInterrupts?: boolean;
+}
+
+/**
+ * rxChecksum: OL_FLAGS tell whether IPv4, TCP and UDP checksums are right. txChecksum: TX_*_CKSUM are obeyed.
+ * vlanStrip: 802.1Q tags go to VLAN_TCI. vlanInsert: TX_VLAN is obeyed.
+ */
+export type OffloadName = "rxChecksum" | "txChecksum" | "vlanStrip" | "vlanInsert";
+
+/** What a packet's RSS hash is taken over, by the packet's type. */
+export type RssType = "ipv4" | "ipv4-tcp" | "ipv4-udp" | "ipv6" | "ipv6-tcp" | "ipv6-udp";
+
+export interface RssLimits {
+  readonly keyBytes: number;
+  /** Entries of the redirection table. */
+  readonly tableEntries: number;
+  readonly types: readonly RssType[];
+}
+
+/** Receive-side scaling: which queue a packet goes to, by a Toeplitz hash of its addresses and ports. */
+export interface RssConfig {
+  /** As many bytes as the device's RssLimits say. Default: Microsoft's key, whose hashes are published. */
+  readonly key?: Uint8Array;
+  /** Queue by the hash's low bits; repeated until the table is full. Default: all receive queues in turn. */
+  readonly table?: readonly number[];
+  /** Default: all that the device has. */
+  readonly types?: readonly RssType[];
 }
 
 export interface DeviceConfig {
   readonly rxQueues: number;
   readonly txQueues: number;
+  /** Descriptors a ring. Default: the driver's. */
+  readonly rxDescriptors?: number;
+  readonly txDescriptors?: number;
+  /** Offloads to turn on. Default: those that cost nothing on this device. */
+  readonly offloads?: readonly OffloadName[];
+  /** Default with several receive queues: as RssConfig says. */
+  readonly rss?: RssConfig;
+  /** Receive queues can wake a sleeping lcore (--rx-interrupt). */
+  readonly rxInterrupts?: boolean;
+}
+
+/** Counters of the device itself, where it keeps them. */
+export interface DeviceStats {
+  /** Frames the device dropped because no descriptor or FIFO space was free. */
+  readonly rxMissed: number;
+  /** Frames with CRC, length, alignment and similar errors. */
+  readonly rxErrors: number;
+  readonly txErrors: number;
 }
 
 export interface LinkStatus {
@@ -65,10 +120,35 @@ export interface EthDevice {
   link(): LinkStatus;
   /** Counters of its own beside those of the queue blocks, by name. */
   xstats?(): Record<string, number>;
+  stats?(): DeviceStats;
+  /** Sets the device's own counters to 0. */
+  clearStats?(): void;
   setPromiscuous?(on: boolean): Promise<void>;
   setAllMulticast?(on: boolean): Promise<void>;
   setMac?(mac: Uint8Array): Promise<void>;
+  /** Bytes of an IP packet: the frame without its 14 bytes of header. */
   setMtu?(mtu: number): Promise<void>;
+  /** Further unicast addresses that are received. */
+  addMac?(mac: Uint8Array): Promise<void>;
+  removeMac?(mac: Uint8Array): Promise<void>;
+  /** Groups that are received; replaces the list before. */
+  setMulticast?(macs: readonly Uint8Array[]): Promise<void>;
+  /** Filters on: of tagged frames only those whose VLAN was let in are received. */
+  setVlanFilter?(on: boolean): Promise<void>;
+  /** Lets a VLAN (0 to 4095) in, or no longer. */
+  setVlan?(vlan: number, on: boolean): Promise<void>;
+  setRss?(rss: RssConfig): Promise<void>;
+  /** As it stands in the device. */
+  rss?(): Required<RssConfig>;
+  /** What wakes an lcore that sleeps on receive queue `queue`; after `configure` with rxInterrupts. */
+  rxInterrupt?(queue: number): InterruptLine;
+}
+
+export interface PciId {
+  readonly vendor: number;
+  readonly device: number;
+  /** As people call it: `82574L`. */
+  readonly chip: string;
 }
 
 export interface Driver {
@@ -76,5 +156,7 @@ export interface Driver {
   readonly name: string;
   /** One line for --help: its arguments. */
   readonly usage: string;
+  /** Which PCI devices it drives; absent for virtual devices. */
+  readonly ids?: readonly PciId[];
   probe(devargs: Devargs, context: DriverContext, events: DeviceEvents): Promise<EthDevice>;
 }

@@ -1,10 +1,12 @@
 // A port: one device as applications see it. Checks what is asked, keeps the order of states, names what a device has
 // not.
 import { EventEmitter } from "node:events";
+import type { InterruptLine } from "../bus/pci-function.ts";
 import { PollmodeError } from "../errors.ts";
-import { Queue } from "../hot/layout.ts";
+import { Queue, QueueError } from "../hot/layout.ts";
 import type { Arena } from "../memory/arena.ts";
-import type { DeviceConfig, DeviceInfo, EthDevice, LinkStatus } from "./driver.ts";
+import { checkConfig, checkRss } from "./config.ts";
+import type { DeviceConfig, DeviceInfo, EthDevice, LinkStatus, RssConfig } from "./driver.ts";
 import { type QueueFault, queueFault } from "./queue-errors.ts";
 
 export interface PortStats {
@@ -15,6 +17,8 @@ export interface PortStats {
   /** Frames dropped for their own fault. */
   rxErrors: number;
   txErrors: number;
+  /** Frames that the device dropped because the receive rings were full. */
+  rxMissed: number;
   /** Times that a receive queue found no mbuf. */
   rxNoMbuf: number;
   /** Packets that a transmit queue refused because it was full. They went back to who sent them. */
@@ -88,8 +92,7 @@ export class Port extends EventEmitter<PortEvents> {
       const message = `port ${this.id} (${this.name}): lcore ${owner} runs one of its queues`;
       throw new PollmodeError("QUEUE_BUSY", message, `stop lcore ${owner} first`);
     }
-    this.bound("rxQueues", config.rxQueues, this.info.rxQueuesMax);
-    this.bound("txQueues", config.txQueues, this.info.txQueuesMax);
+    checkConfig(`port ${this.id} (${this.name})`, this.info, config);
     await this.device.configure(config);
     for (const queue of [...this.rxQueues, ...this.txQueues])
       this.arena.u32[(queue + Queue.PORT) >>> 2] = this.id;
@@ -119,13 +122,15 @@ export class Port extends EventEmitter<PortEvents> {
     const sum = (queues: readonly number[], word: number) =>
       queues.reduce((total, queue) => total + this.arena.f64[(queue + word) >>> 3]!, 0);
     const { rxQueues, txQueues } = this;
+    const own = this.device.stats?.() ?? { rxMissed: 0, rxErrors: 0, txErrors: 0 };
     return {
       rxPackets: sum(rxQueues, Queue.PACKETS),
       txPackets: sum(txQueues, Queue.PACKETS),
       rxBytes: sum(rxQueues, Queue.BYTES),
       txBytes: sum(txQueues, Queue.BYTES),
-      rxErrors: sum(rxQueues, Queue.ERRORS),
-      txErrors: sum(txQueues, Queue.ERRORS),
+      rxErrors: sum(rxQueues, Queue.ERRORS) + own.rxErrors,
+      txErrors: sum(txQueues, Queue.ERRORS) + own.txErrors,
+      rxMissed: own.rxMissed,
       rxNoMbuf: sum(rxQueues, Queue.STALLED),
       txRefused: sum(txQueues, Queue.STALLED),
     };
@@ -148,6 +153,7 @@ export class Port extends EventEmitter<PortEvents> {
   }
 
   clearStats(): void {
+    this.device.clearStats?.();
     for (const queue of [...this.rxQueues, ...this.txQueues]) {
       this.arena.f64.fill(0, (queue + Queue.PACKETS) >>> 3, (queue + Queue.DRIVER) >>> 3);
     }
@@ -169,10 +175,22 @@ export class Port extends EventEmitter<PortEvents> {
       this.reported.set(queue, code);
       const what = `${fault.text} (${fault.name}, ${fault.argument})`;
       const message = `port ${this.id} (${this.name}): queue ${name} stopped: ${what}`;
-      const fix =
-        "the peer breaks the virtio rules: mend or restart it; the queue runs again when it reconnects";
-      this.report(new PollmodeError(`QUEUE_${fault.name}`, message, fix));
+      this.report(new PollmodeError(`QUEUE_${fault.name}`, message, fault.fix));
     });
+  }
+
+  /** The IOMMU stopped the device's access to `iova`: none of its queues can be trusted any more. */
+  stopForDmaFault(access: "read" | "write", iova: bigint): void {
+    for (const queue of [...this.rxQueues, ...this.txQueues]) {
+      const word = (at: number) => (queue + at) >>> 2;
+      if (this.arena.u32[word(Queue.RUN)] === 0) continue;
+      this.arena.u32[word(Queue.ERROR_ARG)] = Number(iova & 0xffff_ffffn);
+      this.arena.u32[word(Queue.ERROR)] = QueueError.DMA_ERROR;
+      Atomics.store(this.arena.u32, word(Queue.RUN), 0);
+    }
+    const message = `port ${this.id} (${this.name}): the IOMMU stopped its ${access} at 0x${iova.toString(16)}`;
+    const fix = "stop and start the port; a driver or device that does it again is broken";
+    this.report(new PollmodeError("DMA_FAULT", message, fix));
   }
 
   /** Passes an error on to listeners; without any it is a warning, for a peer's fault must not end the process. */
@@ -201,8 +219,49 @@ export class Port extends EventEmitter<PortEvents> {
   async setMac(mac: Uint8Array): Promise<void> {
     await this.has("setMac", "a changeable MAC address").call(this.device, mac);
   }
+  /** Bytes of an IP packet: the frame without its header of 14 bytes. */
   async setMtu(mtu: number): Promise<void> {
     await this.has("setMtu", "a changeable MTU").call(this.device, mtu);
+  }
+  /** A further unicast address that is received. */
+  async addMac(mac: Uint8Array): Promise<void> {
+    await this.has("addMac", "further MAC addresses").call(this.device, mac);
+  }
+  async removeMac(mac: Uint8Array): Promise<void> {
+    await this.has("removeMac", "further MAC addresses").call(this.device, mac);
+  }
+  /** The multicast groups that are received, instead of those before. */
+  async setMulticast(macs: readonly Uint8Array[]): Promise<void> {
+    await this.has("setMulticast", "a multicast filter").call(this.device, macs);
+  }
+  /** On: of tagged frames only those are received whose VLAN setVlan has let in. */
+  async setVlanFilter(on: boolean): Promise<void> {
+    await this.has("setVlanFilter", "a VLAN filter").call(this.device, on);
+  }
+  async setVlan(vlan: number, on: boolean): Promise<void> {
+    const set = this.has("setVlan", "a VLAN filter");
+    if (!Number.isInteger(vlan) || vlan < 0 || vlan > 4095) {
+      throw new PollmodeError(
+        "VLAN_ID",
+        `port ${this.id} (${this.name}): VLAN ${vlan}`,
+        "VLANs are 0 to 4095",
+      );
+    }
+    await set.call(this.device, vlan, on);
+  }
+  /** Changes the hash's key, its types or the redirection table; what is left out becomes the default. */
+  async setRss(rss: RssConfig): Promise<void> {
+    const set = this.has("setRss", "receive-side scaling");
+    checkRss(`port ${this.id} (${this.name})`, this.info, rss, this.rxQueues.length);
+    await set.call(this.device, rss);
+  }
+  /** As it stands in the device. */
+  rss(): Required<RssConfig> {
+    return this.has("rss", "receive-side scaling").call(this.device);
+  }
+  /** What wakes an lcore that sleeps on a receive queue. */
+  rxInterrupt(queue: number): InterruptLine {
+    return this.has("rxInterrupt", "receive interrupts").call(this.device, queue);
   }
 
   private has<K extends keyof EthDevice>(method: K, what: string): NonNullable<EthDevice[K]> {
@@ -222,11 +281,5 @@ export class Port extends EventEmitter<PortEvents> {
     };
     const message = `port ${this.id} (${this.name}) is ${this.state}`;
     throw new PollmodeError("PORT_STATE", message, fixes[this.state]);
-  }
-
-  private bound(what: string, value: number, max: number): void {
-    if (Number.isInteger(value) && value >= 1 && value <= max) return;
-    const message = `port ${this.id} (${this.name}): ${what} ${value}, but ${this.info.driver} has 1 to ${max}`;
-    throw new PollmodeError("QUEUE_COUNT", message, `choose ${what} between 1 and ${max}`);
   }
 }

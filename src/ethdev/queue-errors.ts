@@ -24,6 +24,12 @@ const TEXTS: Record<number, [name: string, text: string]> = {
   [QueueError.BAD_DIRECTION]: ["BAD_DIRECTION", "a descriptor has the wrong direction (VIRTQ_DESC_F_WRITE)"],
   [QueueError.BAD_INDIRECT]: ["BAD_INDIRECT", "an indirect descriptor's table cannot be"],
   [QueueError.NO_HEADER]: ["NO_HEADER", "a chain is too short for its virtio_net_hdr"],
+  [QueueError.BAD_LENGTH]: ["BAD_LENGTH", "the NIC claims to have written more than the buffer holds"],
+  [QueueError.DEVICE_LOST]: [
+    "DEVICE_LOST",
+    "the NIC's registers read all ones: it is gone, or its power is off",
+  ],
+  [QueueError.DMA_ERROR]: ["DMA_ERROR", "the NIC could not read or write memory: the IOMMU stopped it"],
 };
 
 export interface QueueFault {
@@ -32,10 +38,23 @@ export interface QueueFault {
   readonly text: string;
   /** The value that was wrong. */
   readonly argument: number;
+  /** What mends it. */
+  readonly fix: string;
 }
+
+const VIRTIO_FIX =
+  "the peer breaks the virtio rules: mend or restart it; the queue runs again when it reconnects";
+/** Of faults that are a NIC's and not a virtio peer's. */
+const FIXES: Record<number, string> = {
+  [QueueError.BAD_LENGTH]:
+    "stop and start the port: that resets the NIC; if it comes again, the NIC is broken",
+  [QueueError.DEVICE_LOST]: "look at dmesg and at the slot's power; attach the device again",
+  [QueueError.DMA_ERROR]:
+    "look for DMAR or AMD-Vi faults in dmesg; stop and start the port: that resets the NIC",
+};
 
 export function queueFault(code: number, argument: number): QueueFault | undefined {
   if (code === QueueError.NONE) return undefined;
   const [name, text] = TEXTS[code] ?? [`ERROR_${code}`, "unknown error"];
-  return { name, text, argument };
+  return { name, text, argument, fix: FIXES[code] ?? VIRTIO_FIX };
 }

@@ -21,6 +21,9 @@ export const enum Sequence {
   WINDOW = 28,
   /** Frames to send in all; numbers wrap at 2^32. */
   TOTAL = 32,
+  /** Destination address: its first 4 bytes, and the other 2. */
+  MAC_LOW = 36,
+  MAC_HIGH = 40,
 }
 
 /** What sender and checker tell each other and control: u32 words. */
@@ -82,11 +85,11 @@ function payload(mbuf: u32, number: u32, size: u32, write: u32): u32 {
 }
 
 /** Makes frame `number` of drawn mbufs at `segments`, as many as it needs. */
-function build(segments: u32, count: u32, number: u32, size: u32, room: u32): void {
+function build(s: u32, segments: u32, count: u32, number: u32, size: u32, room: u32): void {
   const first: u32 = chainSegments(segments, count, size, room);
   const p: u32 = r32(first + Mbuf.DATA);
-  w32(p, 0x00000002); // 02:00:00:00:00:00
-  w32(p + 4, 0x00020000); // 02:00:00:00:00:01
+  w32(p, r32(s + Sequence.MAC_LOW));
+  w32(p + 4, 0x00020000 | r32(s + Sequence.MAC_HIGH)); // from 02:00:00:00:00:01
   w32(p + 8, 0x01000000);
   w16(p + 12, TYPE);
   w16(p + 14, 0);
@@ -116,7 +119,7 @@ export function sequenceSend(s: u32, pkts: u32, n: u32): u32 {
     const count: u32 = ((size + room - 1) / room) >>> 0;
     const segments: u32 = pkts + (n << 2);
     if (mbufAllocBulk(cache, segments, count) == 0) break;
-    build(segments, count, (sent + made) >>> 0, size, room);
+    build(s, segments, count, (sent + made) >>> 0, size, room);
     w32(pkts + (made << 2), r32(segments));
     made++;
   }

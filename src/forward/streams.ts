@@ -29,6 +29,8 @@ export interface SequenceOptions {
   sizeMax: number;
   window: number;
   total: number;
+  /** Destination of the frames, 6 bytes. Default 02:00:00:00:00:00. */
+  destination?: Uint8Array;
 }
 
 interface ModeNeeds {
@@ -130,13 +132,16 @@ function prepareMode(
     set(IcmpEcho.MAC_HIGH, mac.readUInt16LE(4));
   }
   if (spec.mode === "seq-send" || spec.mode === "seq-check") {
-    const { progress, sizeMin, sizeMax, window, total } = spec.sequence!;
+    const { progress, sizeMin, sizeMax, window, total, destination } = spec.sequence!;
+    const mac = Buffer.from(destination ?? [2, 0, 0, 0, 0, 0]);
     bound("sizeMin", sizeMin, 60, sizeMax);
     set(Sequence.PROGRESS, progress);
     set(Sequence.SIZE_MIN, sizeMin);
     set(Sequence.SIZE_MAX, sizeMax);
     set(Sequence.WINDOW, window);
     set(Sequence.TOTAL, total);
+    set(Sequence.MAC_LOW, mac.readUInt32LE(0));
+    set(Sequence.MAC_HIGH, mac.readUInt16LE(4));
   }
 }
 

@@ -1,4 +1,6 @@
 // The driver contract's hot side: a burst in, a burst out, whatever driver the queue belongs to.
+import { intelRxArm, intelRxBurst, intelRxPending } from "../../pmd/intel/hot-receive.ts";
+import { intelTxBurst, intelTxClean } from "../../pmd/intel/hot-transmit.ts";
 import { nullRxBurst, nullTxBurst } from "../../pmd/null/hot.ts";
 import { ringRxBurst, ringTxBurst } from "../../pmd/ring/hot.ts";
 import { packedCall, vhostPackedRxBurst, vhostPackedTxBurst } from "../../pmd/vhost/hot-packed.ts";
@@ -15,6 +17,8 @@ import { r32 } from "./mem.ts";
 export function rxBurst(q: u32, pkts: u32, n: u32): u32 {
   if (r32(q + Queue.RUN) == 0) return 0;
   switch (r32(q)) {
+    case QueueKind.INTEL:
+      return intelRxBurst(q, pkts, n);
     case QueueKind.VIRTIO_SPLIT:
       return splitRxBurst(q, pkts, n);
     case QueueKind.VIRTIO_PACKED:
@@ -36,6 +40,8 @@ export function rxBurst(q: u32, pkts: u32, n: u32): u32 {
 export function txBurst(q: u32, pkts: u32, n: u32): u32 {
   if (r32(q + Queue.RUN) == 0) return 0;
   switch (r32(q)) {
+    case QueueKind.INTEL:
+      return intelTxBurst(q, pkts, n);
     case QueueKind.VIRTIO_SPLIT:
       return splitTxBurst(q, pkts, n);
     case QueueKind.VIRTIO_PACKED:
@@ -57,6 +63,9 @@ export function txBurst(q: u32, pkts: u32, n: u32): u32 {
 export function txIdle(q: u32): void {
   if (r32(q + Queue.RUN) == 0) return;
   switch (r32(q)) {
+    case QueueKind.INTEL:
+      intelTxClean(q);
+      break;
     case QueueKind.VIRTIO_SPLIT:
       splitTxClean(q);
       break;
@@ -72,4 +81,15 @@ export function txIdle(q: u32): void {
     default:
       break;
   }
+}
+
+/** Lets the interrupt of a receive queue fire once, for an lcore that is about to sleep. */
+export function rxArm(q: u32): void {
+  if (r32(q + Queue.RUN) != 0 && r32(q) == <u32>QueueKind.INTEL) intelRxArm(q);
+}
+
+/** Whether a receive burst now may have something to do: 1 also where no interrupt would tell of it. */
+export function rxPending(q: u32): u32 {
+  if (r32(q + Queue.RUN) == 0) return 0;
+  return r32(q) == <u32>QueueKind.INTEL ? intelRxPending(q) : 1;
 }

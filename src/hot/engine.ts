@@ -9,6 +9,8 @@ export interface Hot {
   rxBurst(q: number, pkts: number, n: number): number;
   txBurst(q: number, pkts: number, n: number): number;
   txIdle(q: number): void;
+  rxArm(q: number): void;
+  rxPending(q: number): number;
   runLcore(l: number, rounds: number): void;
   cacheCount(cache: number): number;
   cacheFill(cache: number, want: number): number;

@@ -1,6 +1,6 @@
 // Everything that an lcore calls, and control code in tests: what hot.wasm and the TypeScript engine export.
 
-export { rxBurst, txBurst, txIdle } from "./dispatch.ts";
+export { rxArm, rxBurst, rxPending, txBurst, txIdle } from "./dispatch.ts";
 export { runLcore } from "./loop.ts";
 export { cacheCount, cacheFill, mbufAllocBulk, mbufFreeBulk } from "./mbuf.ts";
 export { ringDequeue, ringEnqueue } from "./ring.ts";

@@ -18,9 +18,11 @@ export const enum Mbuf {
   PORT = 16,
   /** u16: segments in the packet. */
   NB_SEGS = 18,
-  /** Offload flags; none are defined yet, receive writes 0. */
+  /** OlFlag bits: what receive found out, what transmit is to do. 0 where a driver has no offloads. */
   OL_FLAGS = 20,
+  /** Meant where OL_FLAGS has RX_RSS_HASH. */
   RSS_HASH = 24,
+  /** u16: the 802.1Q tag that receive took off (RX_VLAN_STRIPPED) or transmit is to put in (TX_VLAN). */
   VLAN_TCI = 28,
   /** First byte of the buffer, where the headroom begins. Constant. */
   BUF = 32,
@@ -28,9 +30,40 @@ export const enum Mbuf {
   BUF_LEN = 36,
   /** The pool it belongs to. Constant. */
   POOL = 40,
-  /** The application's own 20 bytes. */
-  USER = 44,
+  /** The address of BUF as devices are given it, low and high word. Constant; a buffer never straddles 2 MiB. */
+  BUF_IOVA = 44,
+  BUF_IOVA_HIGH = 48,
+  /** TxOffload fields: header lengths, which checksum offload needs. */
+  TX_OFFLOAD = 52,
+  /** The application's own 8 bytes. */
+  USER = 56,
   BYTES = 64,
+}
+
+/** Bits of Mbuf.OL_FLAGS. Receive: neither GOOD nor BAD means that nothing was checked. */
+export const enum OlFlag {
+  RX_VLAN_STRIPPED = 1 << 0,
+  RX_RSS_HASH = 1 << 1,
+  RX_IP_CKSUM_GOOD = 1 << 2,
+  RX_IP_CKSUM_BAD = 1 << 3,
+  RX_L4_CKSUM_GOOD = 1 << 4,
+  RX_L4_CKSUM_BAD = 1 << 5,
+  /** Fill in the IPv4 header's checksum. Needs L2_LEN, L3_LEN and TX_IPV4. */
+  TX_IP_CKSUM = 1 << 16,
+  /** Fill in TCP's or UDP's checksum; the field holds the pseudo header's. Needs L2_LEN and L3_LEN. */
+  TX_TCP_CKSUM = 1 << 17,
+  TX_UDP_CKSUM = 1 << 18,
+  /** The packet is IPv4; without it a packet with TX_TCP_CKSUM or TX_UDP_CKSUM is IPv6. */
+  TX_IPV4 = 1 << 19,
+  /** Insert VLAN_TCI. */
+  TX_VLAN = 1 << 20,
+}
+
+/** Mbuf.TX_OFFLOAD, as DPDK's tx_offload: bits 0-6 bytes of the Ethernet header, 7-15 of the IP header. */
+export const enum TxOffload {
+  L2_MASK = 0x7f,
+  L3_SHIFT = 7,
+  L3_MASK = 0x1ff,
 }
 
 /** A packet buffer. */
@@ -101,6 +134,8 @@ export const enum QueueKind {
   VIRTIO_PACKED = 4,
   VHOST_SPLIT = 5,
   VHOST_PACKED = 6,
+  /** Intel's rings of advanced and extended descriptors: pmd/intel. */
+  INTEL = 7,
 }
 
 /** Why a queue stopped itself. Texts: src/ethdev/queue-errors.ts. */
@@ -119,6 +154,9 @@ export const enum QueueError {
   BAD_DIRECTION = 11,
   BAD_INDIRECT = 12,
   NO_HEADER = 13,
+  BAD_LENGTH = 14,
+  DEVICE_LOST = 15,
+  DMA_ERROR = 16,
 }
 
 /** One lcore's control block: the command mailbox, the heartbeat, what it measured. */
@@ -153,6 +191,8 @@ export const enum Lcore {
   PKTS = 96,
   /** Milliseconds of the last round's end. */
   LAST_MS = 104,
+  /** f64: times it slept until an interrupt (--rx-interrupt). */
+  SLEEPS = 112,
   BYTES = 128,
 }
 

@@ -8,6 +8,7 @@ import type { LcoreCpus } from "../eal/lcore-list.ts";
 import { PollmodeError } from "../errors.ts";
 import { compileHot, type EngineName } from "../hot/engine.ts";
 import { Histogram, Lcore, LcoreCommand, LcoreState, Stream } from "../hot/layout.ts";
+import { close, eventfd, eventfdWrite } from "../libc/libc.ts";
 import {
   BURST_DEFAULT,
   BURST_MAX,
@@ -30,6 +31,8 @@ export interface LcoreStatus {
   readonly polls: number;
   readonly emptyPolls: number;
   readonly packets: number;
+  /** Times it slept until a packet's interrupt (rxInterrupt). */
+  readonly sleeps: number;
 }
 
 interface LcoreEvents {
@@ -53,6 +56,8 @@ export class LcoreControl {
   private readonly zone: Zone;
   failure: Error | undefined;
   stalled = false;
+  /** Wakes it where it may sleep; made when first asked for. */
+  private wake: number | undefined;
   /** Heartbeat when last looked at, and when it was first seen so (ms). */
   seen = { beat: -1, since: 0 };
 
@@ -92,6 +97,26 @@ export class LcoreControl {
   command(value: LcoreCommand): void {
     this.set(Lcore.COMMAND, value);
     Atomics.notify(this.zone.arena.i32, (this.block + Lcore.COMMAND) >>> 2);
+    this.rouse();
+  }
+
+  /** eventfd that ends its sleep. */
+  get wakeFd(): number {
+    this.wake ??= eventfd();
+    return this.wake;
+  }
+
+  /** Ends its sleep, if it sleeps. */
+  rouse(): void {
+    if (this.wake !== undefined) eventfdWrite(this.wake);
+  }
+
+  /** The lcore has ended. */
+  free(): void {
+    this.messages?.close();
+    if (this.wake !== undefined) close(this.wake);
+    this.wake = undefined;
+    this.zone.free(this.block);
   }
 
   get state(): LcoreState {
@@ -110,6 +135,7 @@ export class LcoreControl {
       polls: this.counter(Lcore.POLLS),
       emptyPolls: this.counter(Lcore.EMPTY_POLLS),
       packets: this.counter(Lcore.PACKETS),
+      sleeps: this.counter(Lcore.SLEEPS),
     };
   }
 
@@ -263,6 +289,7 @@ export class Lcores extends EventEmitter<LcoreEvents> {
   /** Resolves when every running lcore has ended the round it was in. */
   async quiesce(): Promise<void> {
     const beats = this.all.map((lcore) => lcore.get(Lcore.HEARTBEAT));
+    for (const lcore of this.all) lcore.rouse();
     const deadline = performance.now() + QUIESCE_TIMEOUT_MS;
     for (const lcore of this.all) {
       while (lcore.state === LcoreState.RUNNING && lcore.get(Lcore.HEARTBEAT) === beats[lcore.index]) {
@@ -308,9 +335,6 @@ export class Lcores extends EventEmitter<LcoreEvents> {
     await Promise.race([ended, late]);
     clearTimeout(timer); // else it would keep the process from ending
     await this.pool.destroy();
-    for (const lcore of this.all) {
-      lcore.messages?.close();
-      this.zone.free(lcore.block);
-    }
+    for (const lcore of this.all) lcore.free();
   }
 }

@@ -1,6 +1,7 @@
 // What an lcore's worker is given, and what an application in TypeScript is.
 import type { MessagePort } from "node:worker_threads";
 import type { EngineName } from "../hot/engine.ts";
+import type { SleepPlan } from "./sleep.ts";
 
 /** The never-ending piscina task of one lcore. */
 export interface LcoreTask {
@@ -29,13 +30,14 @@ export interface AppQueue {
 
 export type Launch =
   /** The streams in the Lcore block. */
-  | { readonly kind: "streams" }
+  | { readonly kind: "streams"; readonly sleep?: SleepPlan | undefined }
   /** A module whose default export is an AppFactory. */
   | {
       readonly kind: "app";
       readonly url: string;
       readonly queues: readonly AppQueue[];
       readonly options: unknown;
+      readonly sleep?: SleepPlan | undefined;
     };
 
 /** What an application in TypeScript sees: packets are numbers (mbufs), their fields and data lie in typed arrays. */

@@ -5,8 +5,9 @@ import { receiveMessageOnPort } from "node:worker_threads";
 import { type Hot, type HotImports, instantiateHot, loadTypeScriptHot } from "../hot/engine.ts";
 import { Lcore, LcoreCommand, LcoreState } from "../hot/layout.ts";
 import { eventfdWrite, gettid, pinThread } from "../libc/libc.ts";
-import { LOOP_ROUNDS } from "../limits.ts";
+import { LOOP_ROUNDS, SLEEPY_ROUNDS } from "../limits.ts";
 import { makeContext } from "./app-context.ts";
+import { sleepyTurn } from "./sleep.ts";
 import type { AppFactory, AppPoll, Launch, LcoreTask } from "./task.ts";
 
 export default async function lcore(task: LcoreTask): Promise<void> {
@@ -54,7 +55,17 @@ async function serve(
 /** What to do over and over for the launch at hand. */
 async function prepare(task: LcoreTask, hot: Hot, words: Int32Array): Promise<() => void> {
   const launch = receiveMessageOnPort(task.port)?.message as Launch | undefined;
-  if (launch?.kind !== "app") return () => hot.runLcore(task.block, LOOP_ROUNDS);
+  const turn = await makeTurn(task, hot, words, launch);
+  if (!launch?.sleep) return turn;
+  const counters = new Float64Array(task.memory.buffer, task.block, Lcore.BYTES >>> 3);
+  return sleepyTurn(turn, launch.sleep, hot, counters, words);
+}
+
+async function makeTurn(task: LcoreTask, hot: Hot, words: Int32Array, launch?: Launch): Promise<() => void> {
+  if (launch?.kind !== "app") {
+    const rounds = launch?.sleep ? SLEEPY_ROUNDS : LOOP_ROUNDS;
+    return () => hot.runLcore(task.block, rounds);
+  }
   const { default: factory } = (await import(launch.url)) as { default?: AppFactory };
   if (typeof factory !== "function")
     throw new TypeError(`${launch.url} has no function as its default export`);

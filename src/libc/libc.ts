@@ -137,8 +137,9 @@ export function flock(fd: number, operation: number): boolean {
   throw systemError("flock", `fd ${fd}, operation ${operation}`, errno);
 }
 
-export function dup(fd: number): number {
-  return check(c.fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC", `fd ${fd}`);
+/** The lowest free fd that is at least `least`. */
+export function dup(fd: number, least = 0): number {
+  return check(c.fcntl(fd, F_DUPFD_CLOEXEC, least), "fcntl F_DUPFD_CLOEXEC", `fd ${fd}, at least ${least}`);
 }
 
 export function close(fd: number): void {

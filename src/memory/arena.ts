@@ -73,7 +73,10 @@ export class Arena {
     this.ranges.free(range.start);
   }
 
-  /** Lays `bytes` of the file `fd`, from `offset` on, over a reserved range. `flags`: MAP_SHARED, MAP_POPULATE, … */
+  /**
+   * Lays `bytes` of the file `fd`, from `offset` on, over a reserved range or a part of one that has its name.
+   * `flags`: MAP_SHARED, MAP_POPULATE, …
+   */
   overlay(range: Range, fd: number, offset: number, flags: number): void {
     const held = this.ranges.holding(range.start, range.bytes);
     if (this.closed || !held || held.name !== range.name) {
@@ -98,7 +101,10 @@ export class Arena {
   }
 
   private restore(range: Range): void {
-    if (!this.overlays.delete(range.start)) {
+    const end = range.start + range.bytes;
+    const laid = [...this.overlays.keys()].filter((start) => start >= range.start && start < end);
+    for (const start of laid) this.overlays.delete(start);
+    if (laid.length === 0) {
       madvise(this.address + BigInt(range.start), range.bytes, MADV_DONTNEED);
       return;
     }

@@ -1,9 +1,11 @@
-// The addresses that a device is given. VA mode: arena offset + 2^32, so a packet's address costs no look-up and its
-// high word is a constant; the base is not 0 because x86 keeps 0xfee00000 … 0xfeefffff for message-signalled
-// interrupts. PA mode (no IOMMU): the physical address of each hugepage, from /proc/self/pagemap (Linux,
-// admin-guide/mm/pagemap).
+// The addresses that devices are given for what lies in the DMA zone. VA mode: arena offset + 2^32, so a packet's
+// address costs no look-up and its high word is a constant; the base is not 0 because x86 keeps 0xfee00000 … 0xfeefffff
+// for message-signalled interrupts. PA mode (no IOMMU): the physical address of each hugepage, from /proc/self/pagemap
+// (Linux, admin-guide/mm/pagemap). Hugepages are not swapped, but they can be moved: when memory is taken offline, when
+// the kernel retires a failing page, for CMA, by move_pages(2). So they are pinned first, and then asked for.
 import { closeSync, openSync, readSync } from "node:fs";
 import { PollmodeError } from "../errors.ts";
+import { pin, unpin } from "../libc/pin.ts";
 import { HUGEPAGE_BYTES, PAGE_BYTES } from "../limits.ts";
 import type { Zone } from "./zone.ts";
 
@@ -16,11 +18,54 @@ export function iovaOf(offset: number): bigint {
   return IOVA_BASE + BigInt(offset);
 }
 
+/** Addresses of one DMA zone as devices see it. */
+export class IovaMap {
+  readonly mode: IovaMode;
+  /** Physical address of each hugepage of the zone, in order; PA mode alone. */
+  readonly pages: readonly bigint[] | undefined;
+  private readonly zone: Zone;
+
+  /** PA mode: the kernel cannot move the pages. False where this process may not use io_uring, see src/libc/pin.ts. */
+  readonly isPinned: boolean;
+  /** They keep the memory. A device that is opened by a higher fd is closed before them when the process dies. */
+  readonly fds: readonly number[];
+
+  constructor(mode: IovaMode, zone: Zone) {
+    this.mode = mode;
+    this.zone = zone;
+    const pinned = mode === "pa" ? tryPin(zone) : undefined;
+    this.pages = mode === "pa" ? physicalPages(zone) : undefined;
+    this.isPinned = pinned !== undefined;
+    this.fds = [zone.fd, pinned].filter((fd) => fd !== undefined);
+  }
+
+  /** The device's address of an arena offset within the zone. In PA mode it holds up to the hugepage's end. */
+  of(offset: number): bigint {
+    if (!this.pages) return iovaOf(offset);
+    const at = offset - this.zone.range.start;
+    const page = this.pages[Math.floor(at / HUGEPAGE_BYTES)];
+    if (page !== undefined) return page + BigInt(at % HUGEPAGE_BYTES);
+    const message = `arena offset ${offset} is not in the DMA zone, whose memory alone devices reach`;
+    throw new PollmodeError("IOVA_RANGE", message, "allocate it from the DMA zone");
+  }
+}
+
+/** Until the zone is closed. */
+function tryPin(zone: Zone): number | undefined {
+  try {
+    const fd = pin(zone.arena.address + BigInt(zone.range.start), zone.range.bytes);
+    zone.beforeClose(() => unpin(fd));
+    return fd;
+  } catch {
+    return undefined; // whoever opens a device says so
+  }
+}
+
 const PFN_MASK = (1n << 55n) - 1n;
 const PRESENT = 1n << 63n;
 
 /** Physical address of each hugepage of a zone, in order. */
-export function physicalPages(zone: Zone): bigint[] {
+function physicalPages(zone: Zone): bigint[] {
   const { range, arena, pageBytes } = zone;
   if (pageBytes !== HUGEPAGE_BYTES) {
     const message = "--iova-mode pa: the zone has 4 KiB pages, which the kernel may move under a device";

@@ -3,6 +3,7 @@
 import { PollmodeError } from "../errors.ts";
 import { Cache, Buffer as Headroom, Mbuf, Pool } from "../hot/layout.ts";
 import {
+  HUGEPAGE_BYTES,
   LCORES_MAX,
   MBUF_CACHE_HIGH,
   MBUF_COUNT_MAX,
@@ -10,6 +11,7 @@ import {
   POOL_LOCK_TIMEOUT_MS,
 } from "../limits.ts";
 import type { Arena } from "./arena.ts";
+import type { IovaMap } from "./iova.ts";
 import { alignUp } from "./ranges.ts";
 import type { Zone } from "./zone.ts";
 
@@ -19,6 +21,9 @@ export interface PoolOptions {
   /** Bytes of frame a buffer holds behind its headroom. */
   dataRoom: number;
 }
+
+/** What a pool needs of a DMA zone's addresses. */
+type Addresses = Pick<IovaMap, "of">;
 
 export class MbufPool {
   readonly name: string;
@@ -34,7 +39,7 @@ export class MbufPool {
   private readonly first: number;
   private readonly caches: number;
 
-  constructor(zone: Zone, dma: Zone, options: PoolOptions) {
+  constructor(zone: Zone, dma: Zone, iova: Addresses, options: PoolOptions) {
     const { name, count, dataRoom } = options;
     check(name, "count", count, 64, MBUF_COUNT_MAX);
     check(name, "data room", dataRoom, 128, MBUF_DATA_ROOM_MAX);
@@ -50,7 +55,8 @@ export class MbufPool {
     const stack = this.own(zone.allocate(`stack of ${name}`, count * 4));
     this.caches = this.own(zone.allocate(`caches of ${name}`, LCORES_MAX * 4));
     try {
-      this.buffers = dma.allocate(`buffers of pool ${name}`, count * stride);
+      const bytes = bufferAt(count - 1, stride, dma.pageBytes) + stride;
+      this.buffers = dma.allocate(`buffers of pool ${name}`, bytes, dma.pageBytes);
     } catch (error) {
       for (const offset of this.owned) zone.free(offset);
       throw error;
@@ -67,7 +73,11 @@ export class MbufPool {
     put(this.block + Pool.TOP, count);
     for (let k = 0; k < count; k++) {
       const mbuf = this.first + k * Mbuf.BYTES;
-      put(mbuf + Mbuf.BUF, this.buffers + k * stride);
+      const buffer = this.buffers + bufferAt(k, stride, dma.pageBytes);
+      const address = iova.of(buffer);
+      put(mbuf + Mbuf.BUF, buffer);
+      put(mbuf + Mbuf.BUF_IOVA, Number(address & 0xffff_ffffn));
+      put(mbuf + Mbuf.BUF_IOVA_HIGH, Number(address >> 32n));
       put(mbuf + Mbuf.BUF_LEN, Headroom.HEADROOM + this.dataRoom);
       put(mbuf + Mbuf.POOL, this.block);
       put(stack + (k << 2), mbuf);
@@ -174,6 +184,16 @@ export class MbufPool {
 function strideFor(bytes: number): number {
   const stride = alignUp(bytes, 64);
   return stride % 256 === 0 ? stride + 64 : stride;
+}
+
+/**
+ * No buffer lies across two hugepages: their physical addresses need not follow one another, and a device that is
+ * emulated fails to read such a frame even behind an IOMMU (QEMU maps a frame at once or not at all).
+ */
+function bufferAt(index: number, stride: number, pageBytes: number): number {
+  if (pageBytes !== HUGEPAGE_BYTES) return index * stride;
+  const each = Math.floor(HUGEPAGE_BYTES / stride);
+  return Math.floor(index / each) * HUGEPAGE_BYTES + (index % each) * stride;
 }
 
 function check(pool: string, what: string, value: number, min: number, max: number): void {

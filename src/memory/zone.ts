@@ -26,6 +26,7 @@ export class Zone {
   readonly fd: number | undefined;
   readonly pageBytes: number;
   private readonly ranges: Ranges;
+  private readonly closing: (() => void)[] = [];
 
   constructor(arena: Arena, range: Range, fd: number | undefined, pageBytes: number, fix: string) {
     this.arena = arena;
@@ -35,9 +36,13 @@ export class Zone {
     this.ranges = new Ranges(`zone ${range.name}`, range.start, range.start + range.bytes, fix);
   }
 
-  /** Arena offset of `bytes` zeroed bytes, a multiple of `align`. */
+  /**
+   * Arena offset of `bytes` zeroed bytes, a multiple of `align` from the zone's start, which a page begins. So what is
+   * aligned to a power of two as large as itself, up to 2 MiB, lies within one hugepage.
+   */
   allocate(what: string, bytes: number, align = 64): number {
-    const { start } = this.ranges.allocate(what, alignUp(bytes, 64), align);
+    const skew = align - (this.range.start % align);
+    const { start } = this.ranges.allocate(what, alignUp(bytes, 64), align, skew);
     this.arena.clear(start, bytes);
     return start;
   }
@@ -51,7 +56,13 @@ export class Zone {
     return this.ranges.used.reduce((sum, range) => sum + range.bytes, 0);
   }
 
+  /** Has `work` done before the memory is given back. */
+  beforeClose(work: () => void): void {
+    this.closing.push(work);
+  }
+
   close(): void {
+    for (const work of this.closing.splice(0)) work();
     this.arena.release(this.range);
     if (this.fd !== undefined) closeSync(this.fd);
   }

@@ -32,6 +32,8 @@ export interface FlowOptions {
   /** Frames under way at most. */
   window: number;
   total: number;
+  /** Where the frames go, 6 bytes. */
+  destination?: Uint8Array;
 }
 
 export interface FlowResult {

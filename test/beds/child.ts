@@ -8,9 +8,17 @@ export interface ExitStatus {
   signal: NodeJS.Signals | null;
 }
 
+export interface ProcessOptions {
+  /** Default: this process's own. */
+  env?: NodeJS.ProcessEnv;
+  /** Away from this process's terminal, whose Ctrl-C it then does not get. */
+  ownSession?: boolean;
+}
+
 /** Output beyond this is forgotten from its beginning. */
 const outputCharsMax = 8 * 2 ** 20;
-const tailLines = 20;
+/** Of each stream, in an error: a kernel panic fits. */
+const tailLines = 50;
 
 export class OwnedProcess implements AsyncDisposable {
   /** Settles when the program has ended and all its output has been read. Never rejects. */
@@ -23,11 +31,12 @@ export class OwnedProcess implements AsyncDisposable {
   #status: ExitStatus | undefined;
   #watchers = new Set<() => void>();
 
-  constructor(name: string, command: string, args: string[], env: NodeJS.ProcessEnv = process.env) {
+  constructor(name: string, command: string, args: string[], options: ProcessOptions = {}) {
+    const { env = process.env, ownSession = false } = options;
     this.name = name;
     // The kernel kills it too when this process dies without a chance to: setpriv becomes the program itself.
     const wrapped = ["--pdeathsig", "KILL", "--", command, ...args];
-    const child = spawn("setpriv", wrapped, { env, stdio: ["pipe", "pipe", "pipe"] });
+    const child = spawn("setpriv", wrapped, { env, detached: ownSession, stdio: ["pipe", "pipe", "pipe"] });
     this.#child = child;
     const forget = atEnd(() => child.kill("SIGKILL"));
     child.stdout.setEncoding("utf8").on("data", (text: string) => {

@@ -66,7 +66,8 @@ export function aptMissing(): string | undefined {
   return undefined;
 }
 
-async function aptGet(args: string[], cwd?: string): Promise<void> {
+/** Runs apt-get, without questions, while no other apt-get of ours runs. */
+export async function aptGet(args: string[], cwd?: string): Promise<void> {
   const quiet = ["-qq", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "APT::Sandbox::User=root"];
   const patient = ["-o", "DPkg::Lock::Timeout=600", "-o", "Acquire::Retries=3"];
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };

@@ -57,7 +57,9 @@ export class Testpmd implements AsyncDisposable {
       throw new PollmodeError("DPDK_MISSING", "dpdk-testpmd is not installed", fix);
     }
     // Into a pipe, testpmd's stdout would come in blocks of 4 KiB.
-    this.#process = new OwnedProcess("dpdk-testpmd", "stdbuf", ["-oL", command, ...args], options.env);
+    this.#process = new OwnedProcess("dpdk-testpmd", "stdbuf", ["-oL", command, ...args], {
+      env: options.env,
+    });
     const own = (prefix: string) => prefix === this.filePrefix;
     const forget = atEnd(() => this.#removeLeftovers(own));
     void this.#process.exited.then(() => {

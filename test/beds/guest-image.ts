@@ -6,16 +6,22 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { PollmodeError } from "../../src/errors.ts";
-import { aptDownload, aptInstall, commandPath, run, withLock } from "./command.ts";
+import { aptInstall, commandPath, run, withLock } from "./command.ts";
+import {
+  downloadPackage,
+  fetchBusybox,
+  kernelPackage,
+  packInitramfs,
+  unpackDeb,
+  unpackKernel,
+  withScratch,
+} from "./kernel-image.ts";
 import { bedSource, bedState } from "./paths.ts";
 
 /** Raise it when this file changes what the image holds. */
@@ -63,76 +69,26 @@ export async function buildImage(): Promise<void> {
   await withLock(join(state, "lock"), async () => {
     if (imageReady()) return; // another process has built it meanwhile
     await aptInstall(missingPackages());
-    if (!existsSync(busyboxFile)) await fetchBusybox();
+    if (!existsSync(busyboxFile)) await fetchBusybox(state, busyboxFile);
     if (!existsSync(kernelFile)) await fetchKernel();
-    await packInitramfs();
+    await buildInitramfs();
     writeFileSync(stampFile, wantedStamp());
   });
 }
 
-async function withScratch(work: (folder: string) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(state, "scratch-"));
-  try {
-    await work(folder);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** Downloads one package into `folder` and returns the .deb's path. */
-async function download(name: string, folder: string): Promise<string> {
-  await aptDownload([name], folder);
-  const deb = readdirSync(folder).find((file) => file.startsWith(`${name}_`));
-  if (!deb) throw new PollmodeError("BED_SETUP", `apt-get download ${name} left no .deb`, "apt-get update");
-  return join(folder, deb);
-}
-
-async function fetchBusybox(): Promise<void> {
-  await withScratch(async (folder) => {
-    const deb = await download("busybox-static", folder);
-    await run("dpkg-deb", ["-x", deb, folder]);
-    const found = ["bin/busybox", "usr/bin/busybox"]
-      .map((path) => join(folder, path))
-      .find((path) => existsSync(path));
-    renameSync(found!, busyboxFile);
-  });
-}
-
-/** Takes the kernel and a handful of its modules out of the package: unpacking all of it would be 400 MB. */
+/** Takes the kernel and a handful of its modules out of the package. */
 async function fetchKernel(): Promise<void> {
-  await withScratch(async (folder) => {
-    const depends = await run("apt-cache", ["depends", "linux-image-amd64"]);
-    const image = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
-    if (!image) throw new PollmodeError("BED_SETUP", "apt knows no linux-image-amd64", "apt-get update");
-    const deb = await download(image, folder);
-    const patterns = ["./boot/vmlinuz-*", ...modulePaths.map((path) => `*/kernel/${path}`)];
-    const quoted = patterns.map((pattern) => `'${pattern}'`).join(" ");
-    const script = `dpkg-deb --fsys-tarfile "$0" | tar -C "$1" -x --wildcards ${quoted}`;
-    await run("sh", ["-c", script, deb, folder]);
+  await withScratch(state, async (folder) => {
+    const deb = await downloadPackage(await kernelPackage(), folder);
+    await unpackDeb(deb, folder, ["./boot/vmlinuz-*", ...modulePaths.map((path) => `*/kernel/${path}`)]);
     await run("find", [folder, "-name", "*.ko.xz", "-exec", "xz", "-d", "{}", "+"]);
     rmSync(moduleFolder, { recursive: true, force: true });
     mkdirSync(moduleFolder);
     for (const file of readdirSync(folder, { recursive: true, encoding: "utf8" })) {
       if (file.endsWith(".ko")) copyFileSync(join(folder, file), join(moduleFolder, basename(file)));
     }
-    const vmlinuz = readdirSync(join(folder, "boot")).find((file) => file.startsWith("vmlinuz-"));
-    await unpackKernel(join(folder, "boot", vmlinuz!), folder);
+    await unpackKernel(folder, kernelFile);
   });
-}
-
-/**
- * The ELF file within a bzImage (Documentation/x86/boot.rst). QEMU enters it directly, by its PVH note: a guest that
- * unpacks its own kernel under TCG takes 4 s to boot instead of 1.5.
- */
-async function unpackKernel(bzImage: string, folder: string): Promise<void> {
-  const image = readFileSync(bzImage);
-  const setupSectors = image[0x1f1]!;
-  const start = (setupSectors + 1) * 512 + image.readUInt32LE(0x248);
-  const packed = image.subarray(start, start + image.readUInt32LE(0x24c) - 4); // 4: the length, unpacked
-  const unpack = packed.readUInt32LE(0) === 0xfd2fb528 ? "zstd -dcq" : "xz -dcq";
-  writeFileSync(join(folder, "packed"), packed);
-  await run("sh", ["-c", `${unpack} < packed > vmlinux`], { cwd: folder });
-  renameSync(join(folder, "vmlinux"), kernelFile);
 }
 
 /** The wanted modules after all they depend on, as insmod needs them. A name without a file is built in. */
@@ -150,8 +106,8 @@ function moduleOrder(): string[] {
   return order;
 }
 
-async function packInitramfs(): Promise<void> {
-  await withScratch(async (folder) => {
+async function buildInitramfs(): Promise<void> {
+  await withScratch(state, async (folder) => {
     for (const sub of ["bin", "modules"]) mkdirSync(join(folder, sub));
     copyFileSync(busyboxFile, join(folder, "bin/busybox"));
     await addProgram(commandPath("ping")!, folder, "iputils-ping");
@@ -161,10 +117,7 @@ async function packInitramfs(): Promise<void> {
     writeFileSync(join(folder, "modules/order"), order.join("\n"));
     copyFileSync(bedSource("guest-init.sh"), join(folder, "init"));
     chmodSync(join(folder, "init"), 0o755);
-    // Not compressed: under TCG, unpacking would take longer than reading.
-    const fresh = `${initramfsFile}.new`;
-    await run("sh", ["-c", 'cd "$0" && find . | "$1" cpio -o -H newc > "$2"', folder, busyboxFile, fresh]);
-    renameSync(fresh, initramfsFile);
+    await packInitramfs(folder, busyboxFile, initramfsFile);
   });
 }
 

@@ -3,6 +3,7 @@
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const undo: (() => void)[] = [];
+let handled = false;
 
 /** Runs `work`, which must be synchronous, when the process ends. Returns a function that takes it back. */
 export function atEnd(work: () => void): () => void {
@@ -22,8 +23,15 @@ function undoAll(): void {
   listen("off");
 }
 
+/** From now on those signals go to `handler` and undo nothing: that is then left to this process's exit. */
+export function handleSignals(handler: (signal: NodeJS.Signals) => void): void {
+  handled = true;
+  for (const signal of signals) process.on(signal, handler);
+}
+
 /** Undoes, then lets the signal do what it would have done without us. */
 function onSignal(signal: NodeJS.Signals): void {
+  if (handled) return;
   undoAll();
   if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
 }

@@ -1,11 +1,12 @@
 // The parts of bench:peers that need neither DPDK nor hugepages: what it reads, sums up and writes.
 import t from "tap";
 import { describeMachine } from "../../bench/machine.ts";
+import { replaceResults } from "../../bench/markdown.ts";
 import { parseCoreCycles, parseRxPps } from "../../bench/peers/frontends.ts";
 import { Guard, parseCpuTicks, parseProcessTicks } from "../../bench/peers/guard.ts";
 import { summarize } from "../../bench/peers/measure.ts";
 import { readOptions } from "../../bench/peers/options.ts";
-import { formatResult, replaceResults } from "../../bench/peers/tables.ts";
+import { formatResult } from "../../bench/peers/tables.ts";
 
 t.test("the guard", async (t) => {
   t.same(parseCpuTicks("cpu  10 20 30 400 50 6 7 8 9 0\ncpu0 1 2\n"), { busyTicks: 73, stealTicks: 8 });
@@ -72,8 +73,11 @@ t.test("the document", async (t) => {
   t.match(text, "- Not measured: packed-rx: why");
   const [begin, end] = [
     "<!-- results: written by npm run bench:peers -- --write -->",
-    "<!-- end of results -->",
+    "<!-- end of bench:peers -->",
   ];
-  t.equal(replaceResults(`a\n${begin}\nold\n${end}\nb`, "new", "x.md"), `a\n${begin}\n\nnew\n\n${end}\nb`);
-  t.throws(() => replaceResults("a", "new", "x.md"), { code: "NO_RESULTS_PLACE" });
+  t.equal(
+    replaceResults(`a\n${begin}\nold\n${end}\nb`, "bench:peers", "new", "x.md"),
+    `a\n${begin}\n\nnew\n\n${end}\nb`,
+  );
+  t.throws(() => replaceResults("a", "bench:peers", "new", "x.md"), { code: "NO_RESULTS_PLACE" });
 });

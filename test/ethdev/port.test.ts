@@ -129,6 +129,7 @@ t.test("statistics add the queues up", async (t) => {
     txBytes: 2200 + 2 ** 41,
     rxErrors: 33,
     txErrors: 3300,
+    rxMissed: 0,
     rxNoMbuf: 44,
     txRefused: 4400,
   });
@@ -206,4 +207,61 @@ t.test("every error has a name and a text", async (t) => {
   queue.run(QueueKind.NULL);
   t.equal(queue.fault, undefined);
   t.ok(queue.running);
+});
+
+t.test("filters, RSS and interrupts reach a device that has them", async (t) => {
+  const told: unknown[][] = [];
+  const tell =
+    (what: string) =>
+    async (...args: unknown[]) =>
+      void told.push([what, ...args]);
+  const line = { fd: 5, readBytes: 8, rearm: undefined } as const;
+  const { port } = setup({
+    info: {
+      driver: "net_fake",
+      rxQueuesMax: 2,
+      txQueuesMax: 2,
+      frameBytesMax: 1518,
+      rss: { keyBytes: 40, tableEntries: 128, types: ["ipv4"] },
+    },
+    addMac: tell("addMac"),
+    removeMac: tell("removeMac"),
+    setMulticast: tell("setMulticast"),
+    setVlanFilter: tell("setVlanFilter"),
+    setVlan: tell("setVlan"),
+    setRss: tell("setRss"),
+    rxInterrupt: () => line,
+  });
+  const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
+  await port.addMac(mac);
+  await port.removeMac(mac);
+  await port.setMulticast([mac]);
+  await port.setVlanFilter(true);
+  await port.setVlan(4095, true);
+  await port.setRss({ table: [1] });
+  t.same(told, [
+    ["addMac", mac],
+    ["removeMac", mac],
+    ["setMulticast", [mac]],
+    ["setVlanFilter", true],
+    ["setVlan", 4095, true],
+    ["setRss", { table: [1] }],
+  ]);
+  t.equal(port.rxInterrupt(0), line);
+  for (const vlan of [-1, 4096, 1.5]) await t.rejects(port.setVlan(vlan, true), { code: "VLAN_ID" });
+  await t.rejects(port.setRss({ table: [2] }), { code: "RSS" });
+  t.throws(() => port.rss(), { code: "NOT_SUPPORTED" });
+});
+
+t.test("the device's own counters are added", async (t) => {
+  let cleared = 0;
+  const { port } = setup({
+    stats: () => ({ rxMissed: 3, rxErrors: 4, txErrors: 5 }),
+    clearStats: () => void cleared++,
+  });
+  const { rxMissed, rxErrors, txErrors } = port.stats();
+  t.same([rxMissed, rxErrors, txErrors], [3, 4, 5]);
+  port.clearStats();
+  t.equal(cleared, 1);
+  t.equal(setup().port.stats().rxMissed, 0);
 });

@@ -116,6 +116,30 @@ t.test("only reserved ranges, once", async (t) => {
   closeSync(fd);
 });
 
+t.test("several parts of a range: what lies between them stays memory, release takes all away", async (t) => {
+  const arena = new Arena(4 * MIB);
+  const fd = file(12288);
+  writeSync(fd, Buffer.from("abc"), 0, 3, 8192);
+  const range = arena.reserve("BAR3", 12288, 4096);
+  const lay = (at: number) =>
+    arena.overlay({ name: "BAR3", start: range.start + at, bytes: 4096 }, fd, at, MAP_SHARED);
+  lay(0);
+  lay(8192);
+  arena.u8.fill(7, range.start, range.start + 8192);
+  const back = Buffer.alloc(8192);
+  readSync(fd, back, 0, 8192, 0);
+  t.equal(back[4095], 7, "the file");
+  t.equal(back[4096], 0, "the hole is not the file");
+  t.equal(Buffer.from(arena.u8.slice(range.start + 8192, range.start + 8195)).toString(), "abc");
+  arena.release(range);
+  const again = arena.reserve("BAR3", 12288, 4096);
+  t.equal(again.start, range.start);
+  t.equal(arena.u8[again.start + 8192], 0, "and no longer the file");
+  lay(8192);
+  arena.close();
+  closeSync(fd);
+});
+
 t.test("a range that is released twice does not take another's place away", async (t) => {
   const arena = new Arena(4 * MIB);
   const first = arena.reserve("first", 8192, 4096);

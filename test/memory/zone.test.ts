@@ -5,7 +5,7 @@ import { F_SEAL_GROW, F_SEAL_SHRINK } from "../../src/libc/abi.ts";
 import { ftruncate, getSeals } from "../../src/libc/libc.ts";
 import { HUGEPAGE_BYTES, MIB, PAGE_BYTES } from "../../src/limits.ts";
 import { Arena } from "../../src/memory/arena.ts";
-import { iovaOf, physicalPages } from "../../src/memory/iova.ts";
+import { IovaMap, iovaOf } from "../../src/memory/iova.ts";
 import { MbufPool } from "../../src/memory/pool.ts";
 import { availableBytes, freeHugepages } from "../../src/memory/system.ts";
 import { dmaZone, privateZone, type Zone } from "../../src/memory/zone.ts";
@@ -67,7 +67,9 @@ t.test("hugepages, where there are some", some, async (t) => {
   arena.u8[zone.range.start] = 1;
   t.equal(getSeals(zone.fd!) & F_SEAL_SHRINK, F_SEAL_SHRINK);
   if (process.getuid?.() === 0) {
-    const physical = physicalPages(zone);
+    const iova = new IovaMap("pa", zone);
+    const physical = iova.pages!;
+    t.equal(iova.of(zone.range.start + HUGEPAGE_BYTES + 5), physical[1]! + 5n);
     t.equal(physical.length, 2);
     t.ok(physical.every((address) => address > 0n && address % BigInt(HUGEPAGE_BYTES) === 0n));
     t.not(physical[0], physical[1]);
@@ -117,7 +119,7 @@ t.test("addresses for devices", async (t) => {
   t.equal(iovaOf(0x1234), 0x1_0000_1234n);
   const arena = new Arena(16 * MIB);
   const zone = dmaZone(arena, { bytes: 2 * MIB, ...quiet });
-  t.throws(() => physicalPages(zone), {
+  t.throws(() => new IovaMap("pa", zone), {
     code: "IOVA_NEEDS_HUGEPAGES",
     message: /iova-mode pa/,
     fix: /nr_hugepages/,
@@ -125,7 +127,7 @@ t.test("addresses for devices", async (t) => {
   // memory that was never touched has no physical address, just as memory that the kernel does not show
   const range = arena.reserve("untouched", 2 * MIB, HUGEPAGE_BYTES);
   const shown = { range, arena, pageBytes: HUGEPAGE_BYTES } as unknown as Zone;
-  t.throws(() => physicalPages(shown), { code: "IOVA_NEEDS_ADMIN", fix: /run as root|iova-mode va/ });
+  t.throws(() => new IovaMap("pa", shown), { code: "IOVA_NEEDS_ADMIN", fix: /run as root|iova-mode va/ });
   zone.close();
   arena.close();
 });
@@ -134,7 +136,8 @@ t.test("pool options are checked, and a pool that does not fit leaves nothing be
   const arena = new Arena(16 * MIB);
   const zone = privateZone(arena, 2 * MIB);
   const dma = dmaZone(arena, { bytes: 2 * MIB, ...quiet });
-  const make = (count: number, dataRoom: number) => new MbufPool(zone, dma, { name: "p", count, dataRoom });
+  const make = (count: number, dataRoom: number) =>
+    new MbufPool(zone, dma, new IovaMap("va", dma), { name: "p", count, dataRoom });
   for (const count of [0, 63, 1.5, (1 << 20) + 1, Number.NaN]) {
     t.throws(() => make(count, 2048), {
       code: "POOL_OPTION",

@@ -5,6 +5,7 @@ import { compileHot, type Hot, instantiateHot, loadTypeScriptHot } from "../../s
 import { Mbuf, Queue } from "../../src/hot/layout.ts";
 import { BURST_MAX, MIB, SEGMENTS_EXTRA } from "../../src/limits.ts";
 import { Arena } from "../../src/memory/arena.ts";
+import { IovaMap } from "../../src/memory/iova.ts";
 import { MbufPool, type PoolOptions } from "../../src/memory/pool.ts";
 import { dmaZone, privateZone, type Zone } from "../../src/memory/zone.ts";
 
@@ -37,6 +38,7 @@ export class Rig {
   readonly arena: Arena;
   readonly private: Zone;
   readonly dma: Zone;
+  readonly iova: IovaMap;
   readonly pool: MbufPool;
   readonly cache: number;
   /** Words for a burst to receive into, and for one to send from. */
@@ -53,6 +55,7 @@ export class Rig {
     this.notified = notified;
     this.private = privateZone(arena, privateMib * MIB);
     this.dma = dmaZone(arena, { bytes: dmaMib * MIB, noHuge: true, warn: () => {} });
+    this.iova = new IovaMap("va", this.dma);
     this.pool = this.makePool({ name: "rig", count: mbufs, dataRoom });
     this.cache = this.pool.cacheOf(0);
     this.pkts = this.private.allocate("packets received", 4 * (BURST_MAX + SEGMENTS_EXTRA));
@@ -72,7 +75,7 @@ export class Rig {
   }
 
   makePool(options: PoolOptions): MbufPool {
-    return new MbufPool(this.private, this.dma, options);
+    return new MbufPool(this.private, this.dma, this.iova, options);
   }
 
   word(p: number): number {

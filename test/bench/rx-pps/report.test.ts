@@ -26,7 +26,7 @@ const machine: Machine = {
   hugepages: [],
   date: "2026-01-01T00:00:00.000Z",
 };
-const drops = { rxErrors: 0, rxNoMbuf: 0, queueFaults: 0, txRefused: 0, txErrors: 0 };
+const drops = { rxErrors: 0, rxNoMbuf: 0, rxMissed: 0, queueFaults: 0, txRefused: 0, txErrors: 0 };
 
 function measured(): Measurement {
   const bursts = new Float64Array(513);
@@ -87,7 +87,7 @@ empty polls    75.0 % of 4,000,000
 bursts         1: 0 %  2-3: 0.1 %  4-7: 0 %  8-15: 0 %  16-31: 0 %  32: 99.9 %
 poll to poll   p50 40 ns  p90 40 ns  p99 60 ns  p99.9 60 ns  max 60 ns (1 round in 64; 30 ns of each is the clock)
 longest round  12.3 µs for 256 polls
-dropped        0 (rx errors 0, no mbuf 0, queue faults 0, tx refused 0, tx errors 0)
+dropped        0 (rx errors 0, no mbuf 0, missed 0, queue faults 0, tx refused 0, tx errors 0)
 
 machine: Some CPU, 2000 MHz, 2 cores, Linux 6.1
 pollmode abc1234, Node v20.20.2, hugepages free: none, 2026-01-01T00:00:00.000Z

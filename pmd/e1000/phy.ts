@@ -1,0 +1,77 @@
+// The PHY through MDIC (82574 datasheet, 10.2.2.7; 82576 datasheet, 8.2.4), of which firmware may be a user too.
+import type { Chip } from "./chips.ts";
+import { ExtcnfCtrl, Mdic, PHY_SYNC_BITS, Phy, Reg, Swsm } from "./registers.ts";
+import { chipTimeout, clearBits, type Registers, setBits, waitFor } from "./registers-io.ts";
+
+const MDIC_TIMEOUT_MS = 50;
+const OWNER_TIMEOUT_MS = 200;
+
+/** Wakes the PHY and lets it negotiate speed and duplex with its partner anew. */
+export async function negotiateLink(
+  registers: Registers,
+  chip: Chip,
+  address: string,
+  functionNumber: number,
+) {
+  const release = await ownPhy(registers, chip, address, functionNumber);
+  try {
+    const control = await access(registers, address, Mdic.OP_READ, Phy.CONTROL, 0);
+    const awake = control & ~(Phy.POWER_DOWN | Phy.ISOLATE);
+    const wanted = awake | Phy.ENABLE_AN | Phy.RESTART_AN;
+    await access(registers, address, Mdic.OP_WRITE, Phy.CONTROL, wanted);
+  } finally {
+    release();
+  }
+}
+
+async function access(registers: Registers, address: string, op: number, register: number, value: number) {
+  registers.write(Reg.MDIC, (op | Mdic.PHYADD_1 | (register << Mdic.REGADD_SHIFT) | value) >>> 0);
+  const ready = () => (registers.read(Reg.MDIC) & Mdic.READY) !== 0;
+  const answered = await waitFor(ready, MDIC_TIMEOUT_MS);
+  const result = registers.read(Reg.MDIC);
+  if (!answered || (result & Mdic.ERROR) !== 0) {
+    throw chipTimeout(address, `its PHY does not answer (MDIC, register ${register})`, MDIC_TIMEOUT_MS);
+  }
+  return result & 0xffff;
+}
+
+/** Takes the PHY for us; returns what gives it back. A firmware that never does is passed over, as Linux does. */
+async function ownPhy(registers: Registers, { family }: Chip, address: string, functionNumber: number) {
+  if (family === "82574") {
+    const own = () => {
+      setBits(registers, Reg.EXTCNF_CTRL, ExtcnfCtrl.MDIO_SW_OWN);
+      return (registers.read(Reg.EXTCNF_CTRL) & ExtcnfCtrl.MDIO_SW_OWN) !== 0;
+    };
+    await waitFor(own, OWNER_TIMEOUT_MS);
+    return () => clearBits(registers, Reg.EXTCNF_CTRL, ExtcnfCtrl.MDIO_SW_OWN);
+  }
+  const bit = PHY_SYNC_BITS[functionNumber] ?? PHY_SYNC_BITS[0];
+  let taken = false;
+  const deadline = performance.now() + OWNER_TIMEOUT_MS;
+  while (!taken && performance.now() < deadline) {
+    taken = await withSwsm(registers, address, () => {
+      if ((registers.read(Reg.SW_FW_SYNC) & (bit | (bit << 16))) !== 0) return false;
+      setBits(registers, Reg.SW_FW_SYNC, bit);
+      return true;
+    });
+  }
+  return () => clearBits(registers, Reg.SW_FW_SYNC, bit);
+}
+
+/** SW_FW_SYNC may be touched only by whoever holds SWSM's two semaphores (82576 datasheet, 4.6.12). */
+async function withSwsm<T>(registers: Registers, address: string, work: () => T): Promise<T> {
+  // SMBI is set by reading; who reads 0 has it
+  const software = await waitFor(() => (registers.read(Reg.SWSM) & Swsm.SMBI) === 0, OWNER_TIMEOUT_MS);
+  if (!software) registers.write(Reg.SWSM, 0); // a program died with it
+  const firmware = await waitFor(() => {
+    setBits(registers, Reg.SWSM, Swsm.SWESMBI);
+    return (registers.read(Reg.SWSM) & Swsm.SWESMBI) !== 0;
+  }, OWNER_TIMEOUT_MS);
+  if (!firmware)
+    throw chipTimeout(address, "its firmware does not give the PHY (SWSM.SWESMBI)", OWNER_TIMEOUT_MS);
+  try {
+    return work();
+  } finally {
+    clearBits(registers, Reg.SWSM, Swsm.SMBI | Swsm.SWESMBI);
+  }
+}

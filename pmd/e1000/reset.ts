@@ -1,0 +1,49 @@
+// From whatever state a chip was left in to that after power-on (82574 datasheet, 4.6.1 to 4.6.3; 82576 datasheet, 4.5.1
+// to 4.5.4): no DMA, no interrupts, registers and EEPROM words reloaded.
+import type { Chip } from "./chips.ts";
+import { Ctrl, Eecd, Reg, Status } from "./registers.ts";
+import { chipTimeout, clearBits, type Registers, setBits, waitFor } from "./registers-io.ts";
+
+/** Datasheets: 1 ms after RST; 80 ms for the last DMA to end. */
+const SETTLE_MS = 5;
+const MASTER_TIMEOUT_MS = 80;
+const RESET_TIMEOUT_MS = 500;
+const EEPROM_TIMEOUT_MS = 20;
+const ALL_INTERRUPTS = 0xffff_ffff;
+
+export async function resetChip(registers: Registers, { family }: Chip, address: string): Promise<void> {
+  maskInterrupts(registers, family);
+  registers.write(Reg.RCTL, 0);
+  registers.write(Reg.TCTL, 0);
+  await stopMaster(registers);
+  setBits(registers, Reg.CTRL, Ctrl.RST);
+  // nothing may be read meanwhile, so time has to pass first
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+  if (!(await waitFor(() => (registers.read(Reg.CTRL) & Ctrl.RST) === 0, RESET_TIMEOUT_MS))) {
+    throw chipTimeout(address, "its reset (CTRL.RST) does not end", RESET_TIMEOUT_MS);
+  }
+  // a chip without an EEPROM never says so, and works all the same
+  await waitFor(() => (registers.read(Reg.EECD) & Eecd.AUTO_RD) !== 0, EEPROM_TIMEOUT_MS);
+  maskInterrupts(registers, family);
+}
+
+/** CTRL.GIO_MASTER_DISABLE: lets requests that are under way end. One that hangs is ended by the reset that follows. */
+async function stopMaster(registers: Registers): Promise<void> {
+  setBits(registers, Reg.CTRL, Ctrl.GIO_MASTER_DISABLE);
+  const stopped = () => (registers.read(Reg.STATUS) & Status.GIO_MASTER_ENABLE) === 0;
+  await waitFor(stopped, MASTER_TIMEOUT_MS);
+  clearBits(registers, Reg.CTRL, Ctrl.GIO_MASTER_DISABLE);
+}
+
+/** None is delivered, none is kept. */
+export function maskInterrupts(registers: Registers, family: Chip["family"]): void {
+  if (family === "82574") {
+    registers.write(Reg.IMC_82574, ALL_INTERRUPTS);
+    registers.read(Reg.ICR_82574);
+    return;
+  }
+  registers.write(Reg.IMC, ALL_INTERRUPTS);
+  registers.write(Reg.EIMC, ALL_INTERRUPTS);
+  registers.read(Reg.ICR);
+  registers.read(Reg.EICR);
+}

@@ -1,0 +1,33 @@
+// With a physical function on vfio-pci: opens it by a VF token, has virtual functions made of it, opens one without the
+// token, with a wrong one and with the right one, reads its registers, and has them removed. In the lab's guest.
+import { randomUUID } from "node:crypto";
+import { V2pMailbox, VfReg } from "../../../../pmd/e1000/vf-registers.ts";
+import { setNumVfs } from "../../../../src/bus/pci/sriov.ts";
+import type { PciFunction } from "../../../../src/bus/pci-function.ts";
+import { attempt, environment, print } from "../../../bus/vfio/guest/environment.ts";
+
+const pf = process.argv[2]!;
+const vfToken = randomUUID();
+using ours = environment({ vfToken });
+using without = environment({});
+using wrong = environment({ vfToken: randomUUID() });
+
+const read = (device: PciFunction, offset: number) =>
+  ours.arena.u32[(device.mapBar(0).offset + offset) >>> 2]!;
+
+const physical = ours.vfio.open(pf);
+physical.setBusMaster(true);
+const [vf, second] = await setNumVfs(pf, 2);
+const refusals = [without, wrong].map(({ vfio }) => attempt(() => void vfio.open(vf!)));
+const virtual = ours.vfio.open(vf!);
+const status = read(virtual, VfReg.VTSTATUS);
+const isPfAway = (read(virtual, VfReg.V2PMAILBOX) & V2pMailbox.RSTI) !== 0;
+let inUse: string | undefined;
+try {
+  await setNumVfs(pf, 0);
+} catch (error) {
+  inUse = (error as { code: string }).code;
+}
+virtual.close();
+const left = await setNumVfs(pf, 0);
+print({ vfs: [vf, second], refusals, status, isPfAway, inUse, left });
