@@ -1,4 +1,4 @@
-// The drivers, by which --vdev finds them.
+// The drivers: of virtual devices by their names, of PCI devices by their ids.
 import type { Driver } from "../src/ethdev/driver.ts";
 import { e1000Driver } from "./e1000/driver.ts";
 import { nullDriver } from "./null/device.ts";

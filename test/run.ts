@@ -17,7 +17,7 @@ import { type Tally, TapTally } from "./tally.ts";
 const optionTable = {
   unit: { meaning: "Only unit tests: no acceptance test, no test bed." },
   filter: { value: "TEXT", multiple: true, meaning: "Only files whose path contains TEXT." },
-  deadline: { value: "SECONDS", meaning: "The longest that one file may take.", byDefault: "300" },
+  deadline: { value: "SECONDS", meaning: "The longest that one file may take.", byDefault: "600" },
   within: { value: "SECONDS", meaning: "The longest for all; files it does not reach count as failed." },
   help: { short: "h", meaning: "Show this text." },
 } as const satisfies OptionTable;
@@ -176,7 +176,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   const folder = dirname(fileURLToPath(import.meta.url));
-  const deadlineMs = seconds("--deadline", values.deadline ?? "300") * 1000;
+  const deadlineMs = seconds("--deadline", values.deadline ?? "600") * 1000;
   const endMs = values.within
     ? performance.now() + seconds("--within", values.within) * 1000
     : Number.POSITIVE_INFINITY;

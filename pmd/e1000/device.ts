@@ -1,5 +1,6 @@
 // A physical function of the 82574, 82576 or I350: its start reads as the datasheets' chapter on initialisation (82574,
-// 4.6; 82576, 4.5). Whatever was asked for is kept here and written again at each start, because a stop resets the chip.
+// 4.6; 82576, 4.5). Whatever was asked for is kept here and written again at each start, because a stop resets the
+// chip.
 import type { InterruptLine, PciFunction } from "../../src/bus/pci-function.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type {
@@ -17,13 +18,14 @@ import { QUEUES_MAX } from "../../src/limits.ts";
 import type { Chip } from "./chips.ts";
 import { Filters } from "./filters.ts";
 import { checkNvm, readMac } from "./nvm.ts";
-import { negotiateLink } from "./phy.ts";
+import { negotiateLink, requireCopper } from "./phy.ts";
 import { Ctrl, CtrlExt, Rctl, Reg, Rfctl, Rxcsum, Status, Tctl } from "./registers.ts";
 import { ALL_ONES, clearBits, type Registers, setBits } from "./registers-io.ts";
 import { resetChip } from "./reset.ts";
 import { Rings } from "./rings.ts";
 import { completeRss, RSS_KEY_BYTES, RSS_TABLE_ENTRIES, readRss, rssTypes, writeRss } from "./rss.ts";
 import { Statistics } from "./stats.ts";
+import { Watchdog } from "./watchdog.ts";
 
 /** How often the link is looked at, and how many looks apart the statistics are. */
 const WATCH_INTERVAL_MS = 100;
@@ -39,6 +41,7 @@ const CRC_BYTES = 4;
 /** 82574 datasheet, 10.2.6.2: IPGT 8, IPGR1 8, IPGR2 6, for copper. */
 const TIPG_82574 = 8 | (8 << 10) | (6 << 20);
 /** Retries and distance of collisions, as the datasheets have them. */
+const TCTL_COLLISIONS_MASK = (0xff << Tctl.CT_SHIFT) | (0x3ff << Tctl.COLD_SHIFT);
 const TCTL_COLLISIONS = (15 << Tctl.CT_SHIFT) | (63 << Tctl.COLD_SHIFT);
 
 export interface ChipParts {
@@ -59,6 +62,7 @@ export class ChipDevice implements EthDevice {
   private readonly rings: Rings;
   private readonly filters: Filters;
   private readonly counters: Statistics;
+  private readonly watchdog: Watchdog;
   private config: DeviceConfig = { rxQueues: 1, txQueues: 1 };
   private rssConfig: Required<RssConfig> | undefined;
   private mtu = MTU_DEFAULT;
@@ -67,6 +71,8 @@ export class ChipDevice implements EthDevice {
   private reported: LinkStatus = { up: false, speed: 0, duplex: "full" };
   private watch: NodeJS.Timeout | undefined;
   private looks = 0;
+  /** XOFF frames of the link's partner until the look before. */
+  private pauses = 0;
 
   private constructor(parts: ChipParts, context: DriverContext, events: DeviceEvents, mac: Uint8Array) {
     const { chip, registers, fn } = parts;
@@ -76,6 +82,7 @@ export class ChipDevice implements EthDevice {
     this.rings = new Rings({ ...parts, context });
     this.filters = new Filters(registers, chip, fn.address, mac);
     this.counters = new Statistics(registers, chip);
+    this.watchdog = new Watchdog(fn);
     const queues = Math.min(chip.queues, QUEUES_MAX);
     this.info = {
       driver: "net_e1000",
@@ -94,6 +101,7 @@ export class ChipDevice implements EthDevice {
     const { registers, chip, fn } = parts;
     if (registers.read(Reg.STATUS) === ALL_ONES) throw lostError(fn.address);
     await resetChip(registers, chip, fn.address);
+    requireCopper(registers, chip, fn.address);
     if (!(await checkNvm(registers, fn.address))) {
       context.warn(`${fn.address}: its EEPROM's checksum is wrong: what it says, the address too, may be`);
     }
@@ -129,13 +137,20 @@ export class ChipDevice implements EthDevice {
     if (registers.read(Reg.STATUS) === ALL_ONES) throw lostError(fn.address);
     await resetChip(registers, chip, fn.address);
     this.initGeneral();
-    await negotiateLink(registers, chip, fn.address, Number(fn.address.at(-1)));
-    this.counters.clear(this.rings.rxOffsets.length);
+    await negotiateLink(registers, chip, fn.address);
+    this.counters.discard(this.rings.rxOffsets.length);
     fn.setBusMaster(true);
-    await this.initReceive();
-    await this.initTransmit();
+    try {
+      await this.initReceive();
+      await this.initTransmit();
+    } catch (error) {
+      fn.setBusMaster(false);
+      throw error;
+    }
     setBits(registers, Reg.RCTL, Rctl.EN);
     this.rings.run();
+    this.watchdog.begin();
+    this.lost = false;
     this.started = true;
     this.watch = setInterval(() => this.look(), WATCH_INTERVAL_MS);
   }
@@ -168,7 +183,8 @@ export class ChipDevice implements EthDevice {
     if (chip.family === "82574") registers.write(Reg.TIPG, TIPG_82574);
     await this.rings.startTransmit();
     const several = chip.family === "82574" ? Tctl.MULR : 0;
-    registers.write(Reg.TCTL, Tctl.EN | Tctl.PSP | TCTL_COLLISIONS | several);
+    const reserved = registers.read(Reg.TCTL) & ~TCTL_COLLISIONS_MASK;
+    registers.write(Reg.TCTL, (reserved | Tctl.EN | Tctl.PSP | TCTL_COLLISIONS | several) >>> 0);
   }
 
   private writeFrameBytes(): void {
@@ -220,7 +236,12 @@ export class ChipDevice implements EthDevice {
   private look(): void {
     if (this.parts.registers.read(Reg.STATUS) === ALL_ONES) this.lose();
     this.reportLink();
-    if (++this.looks % LOOKS_A_COUNT === 0) this.counters.update(this.rings.rxOffsets.length);
+    if (++this.looks % LOOKS_A_COUNT !== 0 || this.lost) return;
+    this.counters.update(this.rings.rxOffsets.length);
+    const pauses = this.counters.total("XOFFRXC");
+    const mayStand = !this.reported.up || pauses !== this.pauses;
+    this.pauses = pauses;
+    this.watchdog.look(this.rings.blocks, this.rings.transmitPositions(), mayStand);
   }
 
   private reportLink(): void {

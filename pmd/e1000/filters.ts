@@ -3,7 +3,7 @@
 import { PollmodeError } from "../../src/errors.ts";
 import type { Chip } from "./chips.ts";
 import { RAH_AV, Rctl, Reg } from "./registers.ts";
-import { clearBits, type Registers, setBits } from "./registers-io.ts";
+import type { Registers } from "./registers-io.ts";
 
 const TABLE_WORDS = 128;
 /** Addresses in the first block of RAL and RAH. */
@@ -98,9 +98,12 @@ export class Filters {
       const low = k < FIRST_MACS ? Reg.RAL + 8 * k : Reg.RAL_HIGH + 8 * (k - FIRST_MACS);
       const mac = this.macs[k];
       const bytes = Buffer.from(mac ?? [0, 0, 0, 0, 0, 0]);
-      this.registers.write(low + 4, 0); // no half an address is ever valid
-      this.registers.write(low, bytes.readUInt32LE(0));
-      if (mac) this.registers.write(low + 4, (bytes.readUInt16LE(4) | RAH_AV) >>> 0);
+      const words = [bytes.readUInt32LE(0), mac ? (bytes.readUInt16LE(4) | RAH_AV) >>> 0 : 0] as const;
+      const { registers } = this;
+      if (registers.read(low) === words[0] && registers.read(low + 4) === words[1]) continue; // no frame is missed
+      registers.write(low + 4, 0); // no half an address is ever valid
+      registers.write(low, words[0]);
+      registers.write(low + 4, words[1]);
     }
   }
 
@@ -124,8 +127,8 @@ export class Filters {
     // a station that hears everything hears every VLAN
     const vlans = this.filtersVlans && !this.promiscuous ? Rctl.VFE : 0;
     const on = (this.promiscuous ? Rctl.UPE | Rctl.MPE : 0) | (this.allMulticast ? Rctl.MPE : 0) | vlans;
-    clearBits(this.registers, Reg.RCTL, Rctl.UPE | Rctl.MPE | Rctl.VFE);
-    setBits(this.registers, Reg.RCTL, on);
+    const others = this.registers.read(Reg.RCTL) & ~(Rctl.UPE | Rctl.MPE | Rctl.VFE);
+    this.registers.write(Reg.RCTL, (others | on) >>> 0);
   }
 }
 
@@ -133,7 +136,8 @@ function same(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
 }
 
-function requireStation(address: string, mac: Uint8Array): void {
+/** Error: MAC_ADDRESS. */
+export function requireStation(address: string, mac: Uint8Array): void {
   if (mac.length === 6 && (mac[0]! & 1) === 0 && mac.some((byte) => byte !== 0)) return;
   const message = `${address}: ${Buffer.from(mac).toString("hex")} is no station's address`;
   throw new PollmodeError(

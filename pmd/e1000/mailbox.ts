@@ -4,11 +4,11 @@
 //
 //   request: VFU (the buffer is ours) → words → REQ → PFACK (the PF read it) → PFSTS (it answers) → VFU → words → ACK
 //
-// The PF may write of its own accord at any time (PF_CONTROL), and a reset of the PF shows as RSTI and RSTD. Some of the
-// flags are cleared by reading, so they are kept here until they are asked for.
+// The PF may write of its own accord at any time (PF_CONTROL), and a reset of the PF shows as RSTI and RSTD. Some of
+// the flags are cleared by reading, so they are kept here until they are asked for.
 import { setTimeout as sleep } from "node:timers/promises";
 import { PollmodeError } from "../../src/errors.ts";
-import type { Registers } from "./registers-io.ts";
+import { type Registers, waitFor } from "./registers-io.ts";
 import {
   MESSAGE_ACK,
   MULTICAST_HASHES_MAX,
@@ -26,6 +26,8 @@ export interface VfNames {
   readonly pf: string;
   /** The VF's number within its PF. "N" where it is not known. */
   readonly index: number | "N";
+  /** What brings the PF up. */
+  readonly mend: string;
 }
 
 /** What happened at the PF since the last look. */
@@ -41,6 +43,9 @@ const ANSWER_TIMEOUT_MS = 1000;
 /** The first polls come one after the other, the others this far apart. */
 const POLL_INTERVAL_MS = 1;
 const EAGER_POLLS = 50;
+/** The PF pings its VFs when its link changes, and may so write over a request or its answer: it is asked again. */
+const ATTEMPTS = 4;
+const CROSSED_TIMEOUT_MS = 50;
 
 /** A 12-bit hash of a multicast address, as MTA of the PF takes it with RCTL.MO = 0 (82576 datasheet, 8.10.15). */
 export function multicastHash(mac: Uint8Array): number {
@@ -73,10 +78,12 @@ export class VfMailbox {
    */
   async reset(): Promise<Uint8Array | undefined> {
     const back = () => (this.flags() & V2pMailbox.RSTI) === 0;
-    if (!(await this.until(back, true))) throw this.pfDown("is down, or has not come out of its reset");
+    if (!(await waitFor(back, this.timeoutMs)))
+      throw this.pfDown("is down, or has not come out of its reset");
     this.seen = 0; // of the time before
     this.forgot = false;
     const reply = await this.exchange([VfMessage.RESET], 3);
+    this.forgot = false; // a ping may have come in between
     const mac = new Uint8Array(reply.buffer, 4, 6).slice();
     return isAcked(reply) && mac.some((byte) => byte !== 0) ? mac : undefined;
   }
@@ -95,7 +102,9 @@ export class VfMailbox {
     throw this.refused(`further MAC address ${formatMac(mac)}`, fix);
   }
 
-  /** Takes all further unicast addresses away. Its own is sent with it: igb looks whether the address is valid first. */
+  /**
+   * Takes all further unicast addresses away. Its own is sent with it: igb looks whether the address is valid first.
+   */
   async clearMacs(own: Uint8Array): Promise<void> {
     if (await this.ask([VfMessage.SET_MAC_ADDR | VfMessage.MAC_FILTER_CLR, ...macWords(own)])) return;
     throw this.refused("end of its further MAC addresses", this.updatePf());
@@ -158,15 +167,18 @@ export class VfMailbox {
     if (isAcked(reply)) return true;
     if ((reply[0]! & VfMessage.CTS) !== 0) return false;
     this.forgot = true;
-    throw this.pfDown("was reset and has not taken this VF back yet");
+    throw this.pfForgot();
   }
 
   private exchange(words: readonly number[], replyWords: number): Promise<Uint32Array> {
     const next = this.turn.then(async () => {
       this.asking = true;
       try {
-        await this.send(words);
-        return await this.receive(words[0]! & VfMessage.TYPE_MASK, replyWords);
+        for (let k = 0; k < ATTEMPTS; k++) {
+          const reply = await this.attempt(words, replyWords);
+          if (reply) return reply;
+        }
+        throw this.timeout("does not answer");
       } finally {
         this.asking = false;
       }
@@ -175,6 +187,26 @@ export class VfMailbox {
     return next;
   }
 
+  /** Sends a request and waits for its answer. Undefined: a message of the PF's own accord has taken its place. */
+  private async attempt(words: readonly number[], replyWords: number): Promise<Uint32Array | undefined> {
+    await this.send(words);
+    const type = words[0]! & VfMessage.TYPE_MASK;
+    for (let crossed = false; ; crossed = true) {
+      const came = await this.until(
+        () => this.take(V2pMailbox.PFSTS),
+        crossed ? CROSSED_TIMEOUT_MS : this.timeoutMs,
+      );
+      if (!came && crossed) return undefined;
+      if (!came) throw this.timeout("does not answer");
+      if (!(await this.until(() => this.own()))) throw this.timeout("keeps the mailbox to itself");
+      const reply = this.readWords(replyWords);
+      if ((reply[0]! & VfMessage.TYPE_MASK) === type) return reply;
+      this.notice(reply[0]!);
+      if (this.forgot && type !== VfMessage.RESET) throw this.pfForgot();
+    }
+  }
+
+  /** The PF's own message may also wipe the request out before it is read: then it comes instead of PFACK. */
   private async send(words: readonly number[]): Promise<void> {
     if (!(await this.until(() => this.own())) || this.away) throw this.timeout("keeps the mailbox to itself");
     if (this.take(V2pMailbox.PFSTS)) this.notice(this.registers.read(VfReg.VMBMEM)); // it is written over
@@ -183,20 +215,8 @@ export class VfMailbox {
       this.registers.write(VfReg.VMBMEM + 4 * k, word >>> 0);
     });
     this.registers.write(VfReg.V2PMAILBOX, V2pMailbox.REQ); // and VFU given back
-    if (!(await this.until(() => this.take(V2pMailbox.PFACK))))
-      throw this.timeout("does not read the mailbox");
-  }
-
-  private async receive(type: number, words: number): Promise<Uint32Array> {
-    const deadline = performance.now() + this.timeoutMs;
-    while (performance.now() < deadline) {
-      if (!(await this.until(() => this.take(V2pMailbox.PFSTS)))) break;
-      if (!(await this.until(() => this.own()))) break;
-      const reply = this.readWords(words);
-      if ((reply[0]! & VfMessage.TYPE_MASK) === type) return reply;
-      this.notice(reply[0]!);
-    }
-    throw this.timeout("does not answer");
+    const heard = () => this.take(V2pMailbox.PFACK) || (this.seen & V2pMailbox.PFSTS) !== 0;
+    if (!(await this.until(heard))) throw this.timeout("does not read the mailbox");
   }
 
   /** Reads a message in a mailbox that is ours, and gives it back. */
@@ -228,10 +248,10 @@ export class VfMailbox {
   }
 
   /** Waits for a condition; false if it does not hold in time. A PF that goes into reset ends the wait, too. */
-  private async until(holds: () => boolean, evenAway = false): Promise<boolean> {
-    const deadline = performance.now() + this.timeoutMs;
+  private async until(holds: () => boolean, timeoutMs = this.timeoutMs): Promise<boolean> {
+    const deadline = performance.now() + timeoutMs;
     for (let polls = 0; !holds(); polls++) {
-      if (performance.now() >= deadline || (this.away && !evenAway)) return false;
+      if (performance.now() >= deadline || this.away) return false;
       if (polls < EAGER_POLLS) await new Promise(setImmediate);
       else await sleep(POLL_INTERVAL_MS);
     }
@@ -240,19 +260,18 @@ export class VfMailbox {
 
   private timeout(what: string): PollmodeError {
     if (this.away) return this.pfDown("is down, or being reset");
-    const { vf, pf } = this.names;
+    const { vf, pf, mend } = this.names;
     const message = `${vf}: its physical function ${pf} ${what} (${this.timeoutMs} ms)`;
-    const fix = `ip link set ${pf} up; a PF that a program drives through vfio-pci has to answer its VFs itself`;
-    return new PollmodeError("VF_MAILBOX_TIMEOUT", message, fix);
+    return new PollmodeError("VF_MAILBOX_TIMEOUT", message, mend);
+  }
+
+  private pfForgot(): PollmodeError {
+    return this.pfDown("was reset and has not taken this VF back yet");
   }
 
   private pfDown(what: string): PollmodeError {
-    const { vf, pf } = this.names;
-    return new PollmodeError(
-      "VF_PF_DOWN",
-      `${vf}: its physical function ${pf} ${what}`,
-      `ip link set ${pf} up`,
-    );
+    const { vf, pf, mend } = this.names;
+    return new PollmodeError("VF_PF_DOWN", `${vf}: its physical function ${pf} ${what}`, mend);
   }
 
   private refused(what: string, fix: string): PollmodeError {

@@ -8,7 +8,7 @@ const READ_TIMEOUT_MS = 50;
 const CHECKSUM = 0xbaba;
 const CHECKED_WORDS = 64;
 
-export async function readNvmWord(registers: Registers, word: number, address: string): Promise<number> {
+async function readNvmWord(registers: Registers, word: number, address: string): Promise<number> {
   registers.write(Reg.EERD, (word << Eerd.ADDR_SHIFT) | Eerd.START);
   const done = () => (registers.read(Reg.EERD) & Eerd.DONE) !== 0;
   if (await waitFor(done, READ_TIMEOUT_MS)) return registers.read(Reg.EERD) >>> Eerd.DATA_SHIFT;

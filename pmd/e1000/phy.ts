@@ -1,26 +1,33 @@
 // The PHY through MDIC (82574 datasheet, 10.2.2.7; 82576 datasheet, 8.2.4), of which firmware may be a user too.
+import { setTimeout as sleep } from "node:timers/promises";
+import { PollmodeError } from "../../src/errors.ts";
 import type { Chip } from "./chips.ts";
-import { ExtcnfCtrl, Mdic, PHY_SYNC_BITS, Phy, Reg, Swsm } from "./registers.ts";
-import { chipTimeout, clearBits, type Registers, setBits, waitFor } from "./registers-io.ts";
+import { CtrlExt, ExtcnfCtrl, Mdic, PHY_SYNC_BITS, Phy, Reg, Swsm } from "./registers.ts";
+import { chipTimeout, clearBits, portNumber, type Registers, setBits, waitFor } from "./registers-io.ts";
 
 const MDIC_TIMEOUT_MS = 50;
 const OWNER_TIMEOUT_MS = 200;
+const OWNER_INTERVAL_MS = 5;
+
+/** Ports whose link goes through no PHY of this chip (82576 datasheet, 8.2.3, LINK_MODE) are not driven. */
+export function requireCopper(registers: Registers, { family, name }: Chip, address: string): void {
+  const mode = family === "igb" ? (registers.read(Reg.CTRL_EXT) >>> CtrlExt.LINK_MODE_SHIFT) & 3 : 0;
+  if (mode === 0) return;
+  const kind = ["copper", "1000BASE-KX", "SGMII", "SerDes"][mode];
+  const message = `${address}: this ${name} port is ${kind} (CTRL_EXT.LINK_MODE ${mode}), of which the driver has copper`;
+  throw new PollmodeError("NOT_SUPPORTED", message, "leave it to the kernel's igb, and take a copper port");
+}
 
 /** Wakes the PHY and lets it negotiate speed and duplex with its partner anew. */
-export async function negotiateLink(
-  registers: Registers,
-  chip: Chip,
-  address: string,
-  functionNumber: number,
-) {
-  const release = await ownPhy(registers, chip, address, functionNumber);
+export async function negotiateLink(registers: Registers, chip: Chip, address: string): Promise<void> {
+  const release = await ownPhy(registers, chip, address);
   try {
     const control = await access(registers, address, Mdic.OP_READ, Phy.CONTROL, 0);
     const awake = control & ~(Phy.POWER_DOWN | Phy.ISOLATE);
     const wanted = awake | Phy.ENABLE_AN | Phy.RESTART_AN;
     await access(registers, address, Mdic.OP_WRITE, Phy.CONTROL, wanted);
   } finally {
-    release();
+    await release();
   }
 }
 
@@ -36,30 +43,30 @@ async function access(registers: Registers, address: string, op: number, registe
 }
 
 /** Takes the PHY for us; returns what gives it back. A firmware that never does is passed over, as Linux does. */
-async function ownPhy(registers: Registers, { family }: Chip, address: string, functionNumber: number) {
+async function ownPhy(registers: Registers, { family }: Chip, address: string): Promise<() => Promise<void>> {
   if (family === "82574") {
     const own = () => {
       setBits(registers, Reg.EXTCNF_CTRL, ExtcnfCtrl.MDIO_SW_OWN);
       return (registers.read(Reg.EXTCNF_CTRL) & ExtcnfCtrl.MDIO_SW_OWN) !== 0;
     };
     await waitFor(own, OWNER_TIMEOUT_MS);
-    return () => clearBits(registers, Reg.EXTCNF_CTRL, ExtcnfCtrl.MDIO_SW_OWN);
+    return async () => clearBits(registers, Reg.EXTCNF_CTRL, ExtcnfCtrl.MDIO_SW_OWN);
   }
-  const bit = PHY_SYNC_BITS[functionNumber] ?? PHY_SYNC_BITS[0];
-  let taken = false;
+  const bit = PHY_SYNC_BITS[portNumber(registers)]!;
   const deadline = performance.now() + OWNER_TIMEOUT_MS;
-  while (!taken && performance.now() < deadline) {
-    taken = await withSwsm(registers, address, () => {
-      if ((registers.read(Reg.SW_FW_SYNC) & (bit | (bit << 16))) !== 0) return false;
-      setBits(registers, Reg.SW_FW_SYNC, bit);
-      return true;
+  for (let taken = false; !taken; ) {
+    await withSwsm(registers, address, () => {
+      const isFree = (registers.read(Reg.SW_FW_SYNC) & (bit | (bit << 16))) === 0;
+      taken = isFree || performance.now() > deadline; // its owner may have died with it
+      if (taken) setBits(registers, Reg.SW_FW_SYNC, bit);
     });
+    if (!taken) await sleep(OWNER_INTERVAL_MS);
   }
-  return () => clearBits(registers, Reg.SW_FW_SYNC, bit);
+  return () => withSwsm(registers, address, () => clearBits(registers, Reg.SW_FW_SYNC, bit));
 }
 
 /** SW_FW_SYNC may be touched only by whoever holds SWSM's two semaphores (82576 datasheet, 4.6.12). */
-async function withSwsm<T>(registers: Registers, address: string, work: () => T): Promise<T> {
+async function withSwsm(registers: Registers, address: string, work: () => void): Promise<void> {
   // SMBI is set by reading; who reads 0 has it
   const software = await waitFor(() => (registers.read(Reg.SWSM) & Swsm.SMBI) === 0, OWNER_TIMEOUT_MS);
   if (!software) registers.write(Reg.SWSM, 0); // a program died with it
@@ -70,7 +77,7 @@ async function withSwsm<T>(registers: Registers, address: string, work: () => T)
   if (!firmware)
     throw chipTimeout(address, "its firmware does not give the PHY (SWSM.SWESMBI)", OWNER_TIMEOUT_MS);
   try {
-    return work();
+    work();
   } finally {
     clearBits(registers, Reg.SWSM, Swsm.SMBI | Swsm.SWESMBI);
   }

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Bar } from "../../src/bus/pci-function.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type { Arena } from "../../src/memory/arena.ts";
+import { Reg, Status } from "./registers.ts";
 
 /** 32-bit registers by their offset in BAR 0. */
 export interface Registers {
@@ -48,6 +49,11 @@ export async function waitFor(reached: () => boolean, timeoutMs: number): Promis
     await sleep(1);
   }
   return true;
+}
+
+/** Which of the chip's ports this function is, whatever its PCI address here: STATUS.LAN_ID, 0 with one port. */
+export function portNumber(registers: Registers): number {
+  return (registers.read(Reg.STATUS) >>> Status.LAN_ID_SHIFT) & 3;
 }
 
 /** The chip did not do what it was told in time. */

@@ -1,5 +1,6 @@
-// Registers of the 82574L (datasheet 3.4, chapter 10), the 82576 (datasheet 2.9, chapter 8) and the I350 (datasheet 2.4,
-// chapter 8), as the manuals spell them. "82574" and "igb" (82576, I350) say which chips have one; without, all do.
+// Registers of the 82574L (datasheet 3.4, chapter 10), the 82576 (datasheet 2.9, chapter 8) and the I350 (datasheet
+// 2.4, chapter 8), as the manuals spell them. "82574" and "igb" (82576, I350) say which chips have one; without, all
+// do.
 
 export const enum Reg {
   // General
@@ -10,6 +11,10 @@ export const enum Reg {
   CTRL_EXT = 0x0018,
   MDIC = 0x0020,
   VET = 0x0038,
+  EEMNGCTL = 0x1010,
+  /** PCIe control; 82574: GCR2. */
+  GCR = 0x5b00,
+  GCR2 = 0x5b64,
   /** 82574: who may use MDIO. */
   EXTCNF_CTRL = 0x0f00,
   SWSM = 0x5b50,
@@ -23,6 +28,8 @@ export const enum Reg {
   EIAC_82574 = 0x00dc,
   IAM_82574 = 0x00e0,
   IVAR_82574 = 0x00e4,
+  /** Throttle of a vector, 4 bytes on. */
+  EITR_82574 = 0x00e8,
 
   // Interrupts, igb
   ICR = 0x1500,
@@ -34,6 +41,8 @@ export const enum Reg {
   EIAC = 0x152c,
   EIAM = 0x1530,
   EICR = 0x1580,
+  /** Throttle of a vector, 4 bytes on; a reset leaves it as it is. */
+  EITR = 0x1680,
   /** 8 of them, 4 bytes on. */
   IVAR0 = 0x1700,
 
@@ -60,6 +69,8 @@ export const enum Reg {
   // Transmit
   TCTL = 0x0400,
   TIPG = 0x0410,
+  /** 82574. */
+  TARC0 = 0x3840,
 }
 
 /** Registers of a queue, from its base on. */
@@ -94,6 +105,7 @@ export const enum Ctrl {
 export const enum Status {
   FD = 1 << 0,
   LU = 1 << 1,
+  LAN_ID_SHIFT = 2,
   SPEED_100 = 1 << 6,
   SPEED_1000 = 1 << 7,
   GIO_MASTER_ENABLE = 1 << 19,
@@ -104,6 +116,18 @@ export const enum Eecd {
   AUTO_RD = 1 << 9,
 }
 
+/** Bits that the 82574 needs otherwise than a reset leaves them, by register: set, and cleared. See reset.ts. */
+export const MENDED_82574 = [
+  { register: Reg.TARC0, set: 1 << 26, clear: 0xf << 27 },
+  { register: Reg.CTRL, set: 0, clear: 1 << 29 },
+  { register: Reg.CTRL_EXT, set: 1 << 22, clear: 1 << 23 },
+  { register: Reg.GCR, set: (1 << 22) | (1 << 27), clear: 0 },
+  { register: Reg.GCR2, set: 1 << 0, clear: 0 },
+] as const;
+
+/** EEMNGCTL: the PHY has its settings from the EEPROM; the next function's bit is one higher. */
+export const CFG_DONE = 1 << 18;
+
 export const enum Eerd {
   START = 1 << 0,
   DONE = 1 << 1,
@@ -112,6 +136,8 @@ export const enum Eerd {
 }
 
 export const enum CtrlExt {
+  /** igb. 0: copper. */
+  LINK_MODE_SHIFT = 22,
   /** 82574: MSI-X masks by IAM what it tells. */
   EIAME = 1 << 24,
   DRV_LOAD = 1 << 28,

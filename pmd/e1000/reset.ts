@@ -1,13 +1,15 @@
-// From whatever state a chip was left in to that after power-on (82574 datasheet, 4.6.1 to 4.6.3; 82576 datasheet, 4.5.1
-// to 4.5.4): no DMA, no interrupts, registers and EEPROM words reloaded.
+// From whatever state a chip was left in to that after power-on (82574 datasheet, 4.6.1 to 4.6.3; 82576 datasheet,
+// 4.5.1 to 4.5.4): no DMA, no interrupts, registers and EEPROM words reloaded.
 import type { Chip } from "./chips.ts";
-import { Ctrl, Eecd, Reg, Status } from "./registers.ts";
-import { chipTimeout, clearBits, type Registers, setBits, waitFor } from "./registers-io.ts";
+import { CFG_DONE, Ctrl, Eecd, MENDED_82574, Reg, Status } from "./registers.ts";
+import { chipTimeout, portNumber, type Registers, setBits, waitFor } from "./registers-io.ts";
 
 /** Datasheets: 1 ms after RST; 80 ms for the last DMA to end. */
 const SETTLE_MS = 5;
 const MASTER_TIMEOUT_MS = 80;
 const RESET_TIMEOUT_MS = 500;
+/** The PHY is set up from the EEPROM when the registers have been; chips without firmware may not say when it is. */
+const PHY_TIMEOUT_MS = 100;
 const EEPROM_TIMEOUT_MS = 20;
 const ALL_INTERRUPTS = 0xffff_ffff;
 
@@ -24,19 +26,32 @@ export async function resetChip(registers: Registers, { family }: Chip, address:
   }
   // a chip without an EEPROM never says so, and works all the same
   await waitFor(() => (registers.read(Reg.EECD) & Eecd.AUTO_RD) !== 0, EEPROM_TIMEOUT_MS);
+  const configured = CFG_DONE << portNumber(registers);
+  const phyIsSetUp = () => (registers.read(Reg.EEMNGCTL) & configured) !== 0;
+  await waitFor(phyIsSetUp, PHY_TIMEOUT_MS);
   maskInterrupts(registers, family);
+  if (family === "82574") mend82574(registers);
 }
 
-/** CTRL.GIO_MASTER_DISABLE: lets requests that are under way end. One that hangs is ended by the reset that follows. */
+/** What the chip needs besides (82574 specification update), as Linux's e1000e and DPDK set it. */
+function mend82574(registers: Registers): void {
+  for (const { register, set, clear } of MENDED_82574) {
+    registers.write(register, ((registers.read(register) & ~clear) | set) >>> 0);
+  }
+}
+
+/**
+ * CTRL.GIO_MASTER_DISABLE: lets requests that are under way end. One that hangs is ended by the reset that follows,
+ * which also takes the bit back.
+ */
 async function stopMaster(registers: Registers): Promise<void> {
   setBits(registers, Reg.CTRL, Ctrl.GIO_MASTER_DISABLE);
   const stopped = () => (registers.read(Reg.STATUS) & Status.GIO_MASTER_ENABLE) === 0;
   await waitFor(stopped, MASTER_TIMEOUT_MS);
-  clearBits(registers, Reg.CTRL, Ctrl.GIO_MASTER_DISABLE);
 }
 
 /** None is delivered, none is kept. */
-export function maskInterrupts(registers: Registers, family: Chip["family"]): void {
+function maskInterrupts(registers: Registers, family: Chip["family"]): void {
   if (family === "82574") {
     registers.write(Reg.IMC_82574, ALL_INTERRUPTS);
     registers.read(Reg.ICR_82574);

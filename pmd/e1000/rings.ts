@@ -3,6 +3,7 @@
 import type { InterruptLine, PciFunction } from "../../src/bus/pci-function.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type { DeviceConfig, DriverContext } from "../../src/ethdev/driver.ts";
+import type { QueueBlock } from "../../src/ethdev/queue-block.ts";
 import { KIB, RING_SIZE_DEFAULT } from "../../src/limits.ts";
 import { IntelQueue } from "../intel/layout.ts";
 import { IntelRing } from "../intel/queue.ts";
@@ -10,6 +11,7 @@ import type { Chip } from "./chips.ts";
 import { armRegister, routeInterrupts } from "./interrupts.ts";
 import { Dctl, Rctl, RingReg, SRRCTL_DROP_EN, Srrctl } from "./registers.ts";
 import { type Registers, waitFor } from "./registers-io.ts";
+import type { TransmitPosition } from "./watchdog.ts";
 
 /** The chip takes microseconds to finish the descriptors that it has begun with. */
 const DISABLE_TIMEOUT_MS = 100;
@@ -59,7 +61,7 @@ export class Rings {
     const { dataRoom } = context.pool;
     const least = chip.family === "igb" ? KIB : BUFFERS_82574.at(-1)![0];
     if (dataRoom < least) {
-      const message = `${fn.address}: an mbuf holds ${dataRoom} bytes of frame; the ${chip.name} fills ${least} or more`;
+      const message = `${fn.address}: an mbuf holds ${dataRoom} bytes; the ${chip.name} fills ${least} or more`;
       throw new PollmodeError("MBUF_ROOM", message, "start with mbufDataRoom 2048");
     }
     if (chip.family === "igb") return Math.floor(dataRoom / KIB) * KIB;
@@ -111,7 +113,8 @@ export class Rings {
   private enableInterrupts(queues: number): void {
     const { fn, chip, bar } = this.options;
     if (fn.vectors.msix < queues) {
-      const message = `${fn.address}: ${queues} receive queues to wake lcores, but ${fn.vectors.msix} MSI-X vectors by ${fn.access}`;
+      const has = `${fn.vectors.msix} MSI-X vectors by ${fn.access}`;
+      const message = `${fn.address}: ${queues} receive queues are to wake lcores, but there are ${has}`;
       throw new PollmodeError(
         "INTERRUPT_VECTORS",
         message,
@@ -187,6 +190,19 @@ export class Rings {
       message,
       "stop and start the port; if it stays so, the chip is broken",
     );
+  }
+
+  get blocks(): readonly QueueBlock[] {
+    return [...this.rx, ...this.tx].map(({ block }) => block);
+  }
+
+  /** Where the chip is in the transmit rings. */
+  transmitPositions(): TransmitPosition[] {
+    const { registers } = this.options;
+    return this.tx.map(({ block }, queue) => {
+      const head = registers.read(this.register("tx", queue, RingReg.HEAD));
+      return { block, head, tail: registers.read(this.register("tx", queue, RingReg.TAIL)) };
+    });
   }
 
   run(): void {

@@ -1,5 +1,5 @@
-// Receive-side scaling (82574 datasheet, 7.1.10; 82576 datasheet, 7.1.1.7): MRQC says what is hashed, RSSRK has the key,
-// RETA the queue for each of 128 values of the hash.
+// Receive-side scaling (82574 datasheet, 7.1.10; 82576 datasheet, 7.1.1.7): MRQC says what is hashed, RSSRK has the
+// key, RETA the queue for each of 128 values of the hash.
 import type { RssConfig, RssType } from "../../src/ethdev/driver.ts";
 import type { Chip } from "./chips.ts";
 import { Reg, Rxcsum } from "./registers.ts";

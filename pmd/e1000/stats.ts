@@ -2,6 +2,7 @@
 import type { DeviceStats } from "../../src/ethdev/driver.ts";
 import type { Chip } from "./chips.ts";
 import {
+  Reg,
   RingReg,
   STATISTICS,
   STATISTICS_64,
@@ -34,6 +35,7 @@ export class Statistics {
   /** Adds what was counted since the last call. `rxQueues`: how many are in use. */
   update(rxQueues: number): void {
     const { chip } = this;
+    if (this.registers.read(Reg.STATUS) === ALL_ONES) return; // a chip that is gone counts nothing
     for (const [name, offset] of this.words) this.add(name, this.registers.read(offset));
     for (const [name, offset] of this.pairs) {
       const low = this.registers.read(offset);
@@ -54,7 +56,7 @@ export class Statistics {
 
   /** Registers hold anything after a reset (82574 datasheet, 10.2.7): reads them and keeps the totals as they are. */
   discard(rxQueues: number): void {
-    const kept = new Map(this.totals);
+    const kept = [...this.totals];
     this.clear(rxQueues);
     for (const [name, total] of kept) this.totals.set(name, total);
   }
@@ -63,11 +65,11 @@ export class Statistics {
   get values(): Record<string, number> {
     const names = [...this.words, ...this.pairs].map(([name]) => name);
     if (this.chip.family === "igb") names.push("RQDPC");
-    return Object.fromEntries(names.map((name) => [name, this.get(name)]));
+    return Object.fromEntries(names.map((name) => [name, this.total(name)]));
   }
 
   get summary(): DeviceStats {
-    const sum = (...names: string[]) => names.reduce((total, name) => total + this.get(name), 0);
+    const sum = (...names: string[]) => names.reduce((total, name) => total + this.total(name), 0);
     return {
       rxMissed: sum("MPC", "RQDPC"),
       // RLEC counts runts and giants (RUC, ROC) once more
@@ -76,12 +78,11 @@ export class Statistics {
     };
   }
 
-  private get(name: string): number {
+  total(name: string): number {
     return this.totals.get(name) ?? 0;
   }
 
-  /** A chip that is gone counts nothing. */
   private add(name: string, growth: number): void {
-    if (growth < ALL_ONES) this.totals.set(name, this.get(name) + growth);
+    this.totals.set(name, this.total(name) + growth);
   }
 }

@@ -1,5 +1,5 @@
-// A virtual function of the 82576 or the I350: queues of its own, all else by leave of its physical function (PF), which
-// the kernel's igb drives, or a program.
+// A virtual function of the 82576 or the I350: queues of its own, all else by leave of its physical function (PF),
+// which the kernel's igb drives, or a program.
 //
 //   probe  -> VTCTRL.RST, RESET through the mailbox: the address
 //   start  -> the same again, settings told to the PF, rings, link
@@ -161,8 +161,9 @@ export class VfDevice implements EthDevice {
   setMtu(mtu: number): Promise<void> {
     return this.settings.setMtu(mtu);
   }
-  setVlan(vlan: number, on: boolean): Promise<void> {
-    return this.settings.setVlan(vlan, on);
+  async setVlan(vlan: number, on: boolean): Promise<void> {
+    await this.settings.setVlan(vlan, on);
+    if (on) this.parts.queues.expectTags();
   }
 
   /** The PF filters VLANs for all its VFs; a VF cannot have that turned off. */

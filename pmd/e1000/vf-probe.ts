@@ -44,7 +44,6 @@ export async function openVf(
   return device;
 }
 
-/** Tags are stripped whether it is asked for or not: igb does so for each VF that has a VLAN. */
 function infoOf(chip: VfChip, fn: PciFunction): DeviceInfo {
   return {
     driver: "net_e1000_vf",

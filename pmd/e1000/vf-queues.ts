@@ -1,9 +1,10 @@
-// A virtual function's rings and their registers, in the order of a VF's initialisation (82576 datasheet, chapter 4, and
-// chapter 8, "Virtual Function Device Registers").
+// A virtual function's rings and their registers, in the order of a VF's initialisation (82576 datasheet, chapter 4,
+// and chapter 8, "Virtual Function Device Registers").
 import type { InterruptLine, PciFunction } from "../../src/bus/pci-function.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type { DeviceConfig, DriverContext } from "../../src/ethdev/driver.ts";
 import { KIB, RING_SIZE_DEFAULT } from "../../src/limits.ts";
+import { IntelQueue, IntelQueueFlag } from "../intel/layout.ts";
 import { IntelRing } from "../intel/queue.ts";
 import { Dctl, RingReg, SRRCTL_DROP_EN, Srrctl } from "./registers.ts";
 import { type Registers, waitFor } from "./registers-io.ts";
@@ -37,6 +38,7 @@ export class VfQueues {
   private rx: IntelRing[] = [];
   private tx: IntelRing[] = [];
   private lines: readonly InterruptLine[] = [];
+  private tagged = false;
 
   constructor(options: VfQueuesOptions) {
     this.options = options;
@@ -56,10 +58,15 @@ export class VfQueues {
     const room = this.bufferKib() * KIB;
     const memory = { ...context, iova: fn.iova };
     const { rxDescriptors = RING_SIZE_DEFAULT, txDescriptors = RING_SIZE_DEFAULT } = config;
+    const asked = (name: "rxChecksum" | "vlanStrip") => config.offloads?.includes(name) ?? false;
     for (let index = 0; index < config.rxQueues; index++) {
       const tailRegister = bar + rxBase(index) + RingReg.TAIL;
-      // the PF strips tags of its own accord, and checks checksums
-      const found = { room, checksum: true, vlanStrip: true, loopbackVlanSwapped };
+      const found = {
+        room,
+        checksum: asked("rxChecksum"),
+        vlanStrip: asked("vlanStrip"),
+        loopbackVlanSwapped,
+      };
       this.rx.push(
         IntelRing.receive(memory, { port: 0, index, size: rxDescriptors, tailRegister, ...found }),
       );
@@ -71,9 +78,18 @@ export class VfQueues {
         IntelRing.transmit(memory, { port: 0, index, size: txDescriptors, tailRegister, ...format }),
       );
     }
+    if (this.tagged) this.expectTags();
     if (!config.rxInterrupts) return;
     this.lines = fn.enableInterrupts("msix", RX_VECTOR + 1);
     for (const ring of this.rx) ring.armBy(bar + VfReg.VTEIMS, 1 << RX_VECTOR);
+  }
+
+  /** Received tags come in VLAN_TCI from now on: igb strips them for a VF that has a VLAN, asked or not. */
+  expectTags(): void {
+    this.tagged = true;
+    for (const { block } of this.rx) {
+      block.set(IntelQueue.FLAGS, block.get(IntelQueue.FLAGS) | IntelQueueFlag.VLAN_STRIP);
+    }
   }
 
   /** What SRRCTL.BSIZEPACKET can say of the pool's buffers. */

@@ -1,6 +1,7 @@
 // What a virtual function's user has asked of its PF: kept, because the PF forgets all of it whenever the VF or the PF
 // is reset, and told again then.
 import { PollmodeError } from "../../src/errors.ts";
+import { requireStation } from "./filters.ts";
 import type { VfMailbox } from "./mailbox.ts";
 
 const MTU_DEFAULT = 1500;
@@ -68,12 +69,14 @@ export class VfSettings {
   }
 
   async setMac(mac: Uint8Array): Promise<void> {
+    requireStation(this.mailbox.names.vf, mac);
     await this.mailbox.setMac(mac);
     this.mac = mac.slice();
     this.macIsOurs = true;
   }
 
   async addMac(mac: Uint8Array): Promise<void> {
+    requireStation(this.mailbox.names.vf, mac);
     if (this.macs.some((one) => sameMac(one, mac))) return;
     await this.mailbox.addMac(mac);
     this.macs = [...this.macs, mac.slice()];

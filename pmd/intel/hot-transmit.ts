@@ -155,7 +155,9 @@ function sendSegments(q: u32, mbuf: u32, tail: u32, room: u32): u32 {
   return (index - tail) >>> 0;
 }
 
-/** The segments of a packet that hold bytes; 0 if the NIC may not be given it: then its lengths contradict each other. */
+/**
+ * The segments of a packet that hold bytes; 0 if the NIC may not be given it: then its lengths contradict each other.
+ */
 function piecesOf(q: u32, mbuf: u32): u32 {
   const total: u32 = r32(mbuf + Mbuf.PKT_LEN);
   if (total < <u32>IntelLimit.RECEIVED_MIN || total > r32(q + IntelQueue.BYTES_MAX)) return 0;

@@ -36,7 +36,9 @@ export const enum IntelQueue {
   IP_ERROR_BIT = 120,
   L4_ERROR_BIT = 124,
 
-  /** Transmit: u32[size], private: where a report was asked for, at the lot's first slot: its last one, and Report.ODD. */
+  /**
+   * Transmit: u32[size], private: where a report was asked for, at the lot's first slot: its last one, and Report.ODD.
+   */
   REPORTS = 128,
   /** Transmit: word 2 of each data descriptor but for length, EOP and RS. */
   COMMAND = 132,

@@ -7,7 +7,7 @@
 // A receive ring is filled by the lcore's first burst, which also writes the tail register.
 import { PollmodeError } from "../../src/errors.ts";
 import { QueueBlock } from "../../src/ethdev/queue-block.ts";
-import { QueueKind } from "../../src/hot/layout.ts";
+import { Queue, QueueKind } from "../../src/hot/layout.ts";
 import { RING_SIZE_MAX } from "../../src/limits.ts";
 import type { IovaMap } from "../../src/memory/iova.ts";
 import type { MbufPool } from "../../src/memory/pool.ts";
@@ -34,7 +34,9 @@ interface RingOptions {
 }
 
 export interface ReceiveRingOptions extends RingOptions {
-  /** Bytes that the NIC writes into one buffer at most (RCTL.BSIZE, SRRCTL.BSIZEPACKET). Default: the pool's dataRoom. */
+  /**
+   * Bytes that the NIC writes into one buffer at most (RCTL.BSIZE, SRRCTL.BSIZEPACKET). Default: the pool's dataRoom.
+   */
   room?: number;
   /** RXCSUM checks checksums: OL_FLAGS tell what it found. */
   checksum?: boolean;
@@ -97,7 +99,7 @@ export class IntelRing {
   static receive(memory: IntelRingMemory, options: ReceiveRingOptions): IntelRing {
     const ring = new IntelRing(memory, options, true);
     const { block, size } = ring;
-    const { port, checksum, vlanStrip, rss, loopbackVlanSwapped } = options;
+    const { checksum, vlanStrip, rss, loopbackVlanSwapped } = options;
     block.set(
       IntelQueue.FLAGS,
       (checksum ? IntelQueueFlag.CHECKSUM : 0) |
@@ -106,7 +108,6 @@ export class IntelRing {
         (loopbackVlanSwapped ? IntelQueueFlag.LOOPBACK_VLAN_SWAPPED : 0),
     );
     block.set(IntelQueue.ROOM, Math.min(options.room ?? memory.pool.dataRoom, memory.pool.dataRoom));
-    block.set(IntelQueue.ORIGIN, (0x10000 | port) >>> 0);
     block.set(IntelQueue.LOT, Math.min(IntelLimit.LOT, size >>> 3));
     block.set(IntelQueue.BAD_FRAME, RX_BAD_FRAME);
     block.set(IntelQueue.NO_CHECKSUM, RxStatus.IXSM);
@@ -147,7 +148,9 @@ export class IntelRing {
     this.block.set(IntelQueue.CONTEXT_FLAGS, 0xffff_ffff); // what no packet wants
   }
 
+  /** Lets the owning lcore work on it; the port has written its number into the block by now. */
   run(): void {
+    this.block.set(IntelQueue.ORIGIN, (0x10000 | this.block.get(Queue.PORT)) >>> 0);
     this.block.run(QueueKind.INTEL);
   }
 

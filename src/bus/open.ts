@@ -37,12 +37,13 @@ export class PciBus {
   /** Without an IOMMU the device has addresses of pages; said once where the kernel may still move them. */
   private checked<T extends PciFunction>(opened: T): T {
     const { iova, warn } = this.options;
-    if (opened.access === "vfio" || iova.isPinned || this.saidUnpinned) return opened;
+    if (opened.access === "vfio" || !iova.unpinned || this.saidUnpinned) return opened;
     this.saidUnpinned = true;
+    const { message, fix } = iova.unpinned;
     warn(
-      `${opened.address}: its memory is not pinned, for this process may not use io_uring. The kernel moves hugepages ` +
-        "seldom (memory taken offline, a failing DIMM, a call of move_pages), but then this device overwrites memory " +
-        "that is another's. Mend: echo 0 > /proc/sys/kernel/io_uring_disabled; in a container, allow io_uring_setup",
+      `${opened.address}: its memory is not pinned: ${message}. The kernel moves hugepages seldom (memory taken ` +
+        "offline, a failing page, move_pages), but then this device goes on writing where they were. " +
+        `Mend: ${fix}`,
     );
     return opened;
   }

@@ -93,6 +93,13 @@ export const POLLERR = 0x8;
 export const POLLHUP = 0x10;
 export const POLLNVAL = 0x20;
 
+// linux/io_uring.h, sys/syscall.h: libc has no functions for these
+export const SYS_io_uring_setup = 425;
+export const SYS_io_uring_register = 427;
+export const IORING_REGISTER_BUFFERS = 0;
+export const IORING_UNREGISTER_BUFFERS = 1;
+export const IO_URING_PARAMS_BYTES = 120;
+
 /** cpu_set_t: 1024 bits. */
 export const CPU_SET_BYTES = 128;
 export const CPUS_MAX = CPU_SET_BYTES * 8;

@@ -91,7 +91,12 @@ export class Arena {
       }
     }
     const address = this.address + BigInt(range.start);
-    mmapFixed(address, range.bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, offset);
+    try {
+      mmapFixed(address, range.bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, offset);
+    } catch (error) {
+      this.blank(range); // a driver that refuses has left a hole, which somebody else's mmap could fill
+      throw error;
+    }
     this.overlays.set(range.start, range);
   }
 
@@ -108,6 +113,11 @@ export class Arena {
       madvise(this.address + BigInt(range.start), range.bytes, MADV_DONTNEED);
       return;
     }
+    this.blank(range);
+  }
+
+  /** Ordinary memory, empty and unused. */
+  private blank(range: Range): void {
     const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
     mmapFixed(this.address + BigInt(range.start), range.bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
   }

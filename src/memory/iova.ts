@@ -23,20 +23,20 @@ export class IovaMap {
   readonly mode: IovaMode;
   /** Physical address of each hugepage of the zone, in order; PA mode alone. */
   readonly pages: readonly bigint[] | undefined;
-  private readonly zone: Zone;
-
-  /** PA mode: the kernel cannot move the pages. False where this process may not use io_uring, see src/libc/pin.ts. */
-  readonly isPinned: boolean;
-  /** They keep the memory. A device that is opened by a higher fd is closed before them when the process dies. */
+  /** PA mode: why the kernel may still move the pages. Undefined: they are pinned. */
+  readonly unpinned: PollmodeError | undefined;
+  /** They keep the memory: see src/bus/fd-order.ts. */
   readonly fds: readonly number[];
+  private readonly zone: Zone;
 
   constructor(mode: IovaMode, zone: Zone) {
     this.mode = mode;
     this.zone = zone;
+    if (mode === "pa") physicalPages(zone); // may they be seen at all?
     const pinned = mode === "pa" ? tryPin(zone) : undefined;
     this.pages = mode === "pa" ? physicalPages(zone) : undefined;
-    this.isPinned = pinned !== undefined;
-    this.fds = [zone.fd, pinned].filter((fd) => fd !== undefined);
+    this.unpinned = pinned instanceof PollmodeError ? pinned : undefined;
+    this.fds = [zone.fd, pinned].filter((fd) => typeof fd === "number");
   }
 
   /** The device's address of an arena offset within the zone. In PA mode it holds up to the hugepage's end. */
@@ -50,14 +50,15 @@ export class IovaMap {
   }
 }
 
-/** Until the zone is closed. */
-function tryPin(zone: Zone): number | undefined {
+/** Until the zone is closed. Where it cannot be, devices work all the same: whoever opens one says so. */
+function tryPin(zone: Zone): number | PollmodeError {
   try {
     const fd = pin(zone.arena.address + BigInt(zone.range.start), zone.range.bytes);
     zone.beforeClose(() => unpin(fd));
     return fd;
-  } catch {
-    return undefined; // whoever opens a device says so
+  } catch (error) {
+    if (error instanceof PollmodeError) return error;
+    throw error;
   }
 }
 

@@ -31,12 +31,14 @@ const expressions: Record<string, string> = {
   POLLFD_BYTES: "sizeof(struct pollfd)",
   POLLFD_EVENTS: "offsetof(struct pollfd, events)",
   POLLFD_REVENTS: "offsetof(struct pollfd, revents)",
+  IO_URING_PARAMS_BYTES: "sizeof(struct io_uring_params)",
   CPU_SET_BYTES: "sizeof(cpu_set_t)",
   CPUS_MAX: "CPU_SETSIZE",
 };
 
 const headers =
-  "errno fcntl poll sched stdint stdio stddef sys/eventfd sys/file sys/mman sys/socket sys/uio sys/un linux/memfd";
+  "errno fcntl poll sched stdint stdio stddef sys/eventfd sys/file sys/mman sys/socket sys/syscall sys/uio sys/un " +
+  "linux/io_uring linux/memfd";
 
 t.test("abi.ts has C's numbers", { skip: !gcc && "no gcc" }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "pollmode-abi-"));

@@ -97,8 +97,8 @@ function memoryBar(name: string, index: number, resources: readonly PciResource[
 }
 
 /**
- * What a failure of mmap means. drivers/pci/pci-sysfs.c, pci_mmap_resource: EPERM by lockdown alone, EINVAL where iomem_is_exclusive
- * (CONFIG_IO_STRICT_DEVMEM, a driver of the kernel has requested the region).
+ * What a failure of mmap means. drivers/pci/pci-sysfs.c, pci_mmap_resource: EPERM by lockdown alone, EINVAL where
+ * iomem_is_exclusive (CONFIG_IO_STRICT_DEVMEM, a driver of the kernel has requested the region).
  */
 export function refused(name: string, address: string, error: unknown, sysfs: Sysfs): unknown {
   if (!(error instanceof PollmodeError)) return error;

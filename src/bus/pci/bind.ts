@@ -193,7 +193,7 @@ function probeFix(device: PciDevice, driver: string, { code, fix }: PollmodeErro
     return "bind the devices behind the bridge, not the bridge";
   }
   if (driver === "uio_pci_generic" && code === "ENODEV") {
-    return "it takes devices with an INTx line alone, which virtual functions have not: use vfio-pci or igb_uio";
+    return "its INTx line cannot be masked, or it has none and the kernel is old: use vfio-pci or igb_uio";
   }
   if (code === "ENODEV") {
     const known = new KernelModules(sysfs).candidates(device.modalias);

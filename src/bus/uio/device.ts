@@ -15,23 +15,17 @@
 // writing when it is dead (igb_uio). UIO allows it; here a lock on `config`, taken before /dev/uioN is touched, keeps
 // other engines out, and a look at other processes' fds programs like DPDK's.
 //
-// When the process dies, by kill -9 too, nobody resets the device: it is the kernel's closing of /dev/uioN that stops
-// its DMA. Configuration writes that clear the bus master bit complete after all memory writes that the device sent
-// before (PCI Express Base 5.0, 2.4.1), so from then on memory is safe. The memory must live until then. do_exit()
-// takes address spaces down first (exit_mm) and files afterwards (exit_files); the zone's hugepages live on by the
-// memfd's own fd. Files are released in the reverse order of their fds' numbers: close_files() goes upwards, but the
-// releases are task work, which is run last in, first out (task_work_run(), since Linux 4.3). So /dev/uioN has to have
-// a higher fd than whatever holds the memory: IovaMap.fds. Before Linux 4.3 it would be the other way round.
-//
-// A device whose program was killed still has its rings, at addresses that are others' memory now. Bus mastering is
-// off, but igb_uio's open turns it on. Therefore the device is reset before /dev/uioN is opened.
+// When a program is killed, this close stops its device: see ../fd-order.ts. The device still has its rings, at
+// addresses that are others' memory then, and igb_uio's next open would let it use them. Therefore the device is reset
+// before /dev/uioN is opened, and its bus mastering taken back at once, for a device whose reset clears nothing.
 import { accessSync, closeSync, constants, existsSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { PollmodeError } from "../../errors.ts";
 import { LOCK_EX, LOCK_NB } from "../../libc/abi.ts";
-import { dup, flock } from "../../libc/libc.ts";
+import { flock } from "../../libc/libc.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { IovaMap } from "../../memory/iova.ts";
+import { aboveMemory } from "../fd-order.ts";
 import { type MappedBar, mapBar } from "../pci/bar.ts";
 import { ConfigFile } from "../pci/config-file.ts";
 import { lockdownMode } from "../pci/lockdown.ts";
@@ -76,7 +70,7 @@ export class UioDevice implements PciFunction {
       lock(found.address, config, node, system);
       config.setBusMaster(false);
       resetBySysfs(found.address, sysfs);
-      const uio = openAbove(node, Math.max(...iova.fds));
+      const uio = aboveMemory(openSync(node, constants.O_RDWR | constants.O_NONBLOCK), iova);
       try {
         return new UioDevice(found, driver, config, uio, { ...options, system });
       } catch (error) {
@@ -214,17 +208,6 @@ function lock(address: string, { fd }: ConfigFile, node: string, system: System)
   const isOurs = flock(fd, LOCK_EX | LOCK_NB);
   const holders = system.holdersOf(node);
   if (!isOurs || holders.length > 0) throw errors.inUse(address, node, holders);
-}
-
-/** /dev/uioN, non-blocking, with an fd above `below`. */
-function openAbove(node: string, below: number): number {
-  const fd = openSync(node, constants.O_RDWR | constants.O_NONBLOCK);
-  if (fd > below) return fd;
-  try {
-    return dup(fd, below + 1); // the same open file: closing the first fd releases nothing
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** How a device says that it cannot be reset, or not now (Linux, pci_reset_function). */

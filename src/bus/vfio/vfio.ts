@@ -9,6 +9,7 @@ import { PollmodeError } from "../../errors.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { IovaMap } from "../../memory/iova.ts";
 import type { Zone } from "../../memory/zone.ts";
+import { aboveMemory } from "../fd-order.ts";
 import { type PciDevice, readPciDevice } from "../pci/scan.ts";
 import type { DependentDevice } from "./calls.ts";
 import { VfioContainer } from "./container.ts";
@@ -121,9 +122,11 @@ export class Vfio {
   }
 
   private openDevice(device: PciDevice, { group }: OpenGroup): VfioDevice {
-    const fd = group.openDevice(device, this.options.vfToken);
+    const { arena, iova, vfToken } = this.options;
+    const opened = group.openDevice(device, vfToken);
+    // behind an IOMMU the mappings keep the memory
+    const fd = group.noIommu ? aboveMemory(opened, iova) : opened;
     try {
-      const { arena, iova } = this.options;
       const access = group.noIommu ? "vfio-noiommu" : "vfio";
       return new VfioDevice(device.address, fd, access, { arena, iova, owner: this });
     } catch (error) {

@@ -1,53 +1,12 @@
 // The host's end of the port to the guest's agent: sends requests, and hands each reply to whom it is for.
-import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import type { Socket } from "node:net";
 import { PollmodeError } from "../../../src/errors.ts";
-import { atEnd } from "../lifetime.ts";
 import { LabProcess } from "./lab-process.ts";
 import { lineSplitter, type Reply, type Request, type StartRequest } from "./protocol.ts";
 
 type Asked = { op: "read"; path: string } | { op: "write"; path: string; bytes: string };
 
 const answerMs = 30_000;
-
-/** The Unix socket that QEMU connects the agent's port to. Not needed any more once it has. */
-export class AgentPort implements Disposable {
-  readonly path: string;
-  readonly agent: Promise<AgentLink>;
-  readonly #server: Server;
-  readonly #remove: () => void;
-
-  private constructor(server: Server, folder: string, path: string) {
-    this.path = path;
-    this.#server = server;
-    this.agent = new Promise((resolve) =>
-      server.once("connection", (socket) => resolve(new AgentLink(socket))),
-    );
-    const remove = () => rmSync(folder, { recursive: true, force: true });
-    const forget = atEnd(remove);
-    this.#remove = () => {
-      forget();
-      remove();
-    };
-  }
-
-  static async listen(): Promise<AgentPort> {
-    const folder = mkdtempSync(join(tmpdir(), "pollmode-lab-"));
-    const path = join(folder, "agent");
-    const server = createServer().listen(path);
-    const port = new AgentPort(server, folder, path);
-    await once(server, "listening");
-    return port;
-  }
-
-  [Symbol.dispose](): void {
-    this.#server.close();
-    this.#remove();
-  }
-}
 
 export class AgentLink {
   /** Settles with true when the agent is there, or with false when the guest is lost before. */

@@ -1,7 +1,7 @@
 #!/bin/bash
-# bind.sh ADDRESS DRIVER, in the lab's guest: binds a PCI function to a driver ("none": to no driver), by driver_override
-# alone, so that other devices of the same model keep theirs. The kernel then asks the driver no more whether it knows
-# the device, and a driver of another model may hang.
+# bind.sh ADDRESS DRIVER, in the lab's guest: binds a PCI function to a driver ("none": to no driver), by
+# driver_override alone, so that other devices of the same model keep theirs. The kernel then asks the driver no more
+# whether it knows the device, and a driver of another model may hang.
 device=/sys/bus/pci/devices/$1
 
 fail() {

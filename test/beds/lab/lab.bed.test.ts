@@ -1,5 +1,5 @@
-// Proves the lab by itself: its guest's devices, IOMMU groups, drivers and virtual functions, how commands run in it, and
-// that a guest that dies or hangs is a clear error. Then `npm run lab` as a program.
+// Proves the lab by itself: its guest's devices, IOMMU groups, drivers and virtual functions, how commands run in it,
+// and that a guest that dies or hangs is a clear error. Then `npm run lab` as a program.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -10,6 +10,7 @@ import { OwnedProcess } from "../child.ts";
 import { Lab, labBed } from "./lab.ts";
 
 const missing = labBed.missing();
+const skip = missing ?? false;
 t.setTimeout(600_000);
 const folder = mkdtempSync(join(tmpdir(), "pollmode-lab-test-"));
 t.teardown(() => rmSync(folder, { recursive: true }));
@@ -27,123 +28,132 @@ function netdev(lab: Lab, address: string): Promise<string> {
   return lab.run(script).then((text) => text.trim());
 }
 
-t.test("with an IOMMU", { skip: missing ?? false }, async (t) => {
-  await using lab = await Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }, { model: "virtio" }] });
+/** One boot for all tests up to the one that ends it. */
+const nics = [{ model: "e1000e" }, { model: "igb" }, { model: "virtio" }] as const;
+const lab = missing ? undefined! : await Lab.boot({ nics: [...nics] });
+t.teardown(() => lab?.[Symbol.asyncDispose]());
+const [e1000e, igb, virtio] = ["0000:00:03.0", "0000:00:04.0", "0000:00:05.0"] as const;
+
+t.test("the NICs are where they are said to be", { skip }, async (t) => {
   t.comment(`up after ${Math.round(lab.bootMs)} ms`);
-  const [e1000e, igb, virtio] = lab.nics.map(({ address }) => address) as [string, string, string];
-
-  await t.test("the NICs are where they are said to be", async (t) => {
-    t.same([e1000e, igb, virtio], ["0000:00:03.0", "0000:00:04.0", "0000:00:05.0"]);
-    const ids = [];
-    for (const address of [e1000e, igb, virtio])
-      ids.push((await lab.readFile(`${pci}/${address}/device`)).trim());
-    t.same(ids, ["0x10d3", "0x10c9", "0x1041"]);
-    const { stdout } = await lab.exec("ls /sys/class/net");
-    t.equal(stdout.trim(), "lo", "no network driver is loaded");
-  });
-
-  await t.test("commands", async (t) => {
-    const { code, stdout, stderr } = await lab.exec("cat; echo $WORD $PWD; echo no >&2; exit 3", {
-      input: "a\nb\n",
-      env: { WORD: "x" },
-      cwd: "/usr/lib",
-    });
-    t.same([code, stdout, stderr], [3, "a\nb\nx /usr/lib\n", "no\n"]);
-    t.match(await lab.exec("kill -9 $$"), { code: null, signal: "SIGKILL" });
-    await t.rejects(lab.exec(["no-such-program"]), { code: "BED_PROCESS_FAILED", message: /ENOENT/ });
-    await t.rejects(lab.run("echo because >&2; false"), { code: "COMMAND_FAILED", message: /because/ });
-    await t.rejects(lab.exec("echo slow; sleep 60", { timeoutMs: 500 }), { message: /within 500 ms.*slow/s });
-    const big = await lab.run("seq 200000");
-    t.equal(big.length, 1_288_895, "no output is lost");
-    const script = join(folder, "versions.mjs");
-    await lab.writeFile(script, "console.log(process.version, ...process.argv.slice(2))");
-    t.equal((await lab.node(script, ["a b"])).stdout, `${process.version} a b\n`);
-    t.same(readdirSync(folder), [], "what the guest writes stays in the guest");
-    await t.rejects(lab.readFile("/no/such"), { code: "BED_FILE", message: /ENOENT/ });
-  });
-
-  await t.test("users and limits", async (t) => {
-    const show = "id -u; id -g; ulimit -l; grep CapEff /proc/self/status";
-    const limited = await lab.run(show, { user: 1234, memlockBytes: 2 ** 20 });
-    t.match(limited, /^1234\n1234\n1024\nCapEff:\s*0+\n$/);
-    t.match(await lab.run(show, { user: "nobody" }), /^65534\n65534\n8192\nCapEff:\s*0+\n$/);
-    t.match(await lab.run(show), /^0\n0\n/);
-  });
-
-  await t.test("several programs at a time", async (t) => {
-    await using echo = lab.start(["cat"]);
-    await using trap = lab.start("trap 'echo caught; exit 5' INT; echo waiting; while :; do sleep 0.1; done");
-    echo.write("one\n");
-    await echo.waitFor(/one/);
-    await trap.waitFor(/waiting/);
-    trap.signal("SIGINT");
-    t.same(await trap.exited, { code: 5, signal: null });
-    t.match(trap.stdout, /caught/);
-    await t.rejects(trap.waitFor(/never/), {
-      message: /ended \(with exit code 5\) before it printed \/never\//,
-    });
-    t.same(await echo.stop("SIGTERM", 5000), { code: null, signal: "SIGTERM" });
-  });
-
-  await t.test("the kernel's drivers carry frames between the NICs", async (t) => {
-    await lab.bind(e1000e, "e1000e");
-    await lab.bind(virtio, "virtio-pci");
-    const [first, second] = [await netdev(lab, e1000e), await netdev(lab, virtio)];
-    // Two stacks: within one, Linux would deliver to its own address without any wire.
-    await lab.run(`ip netns add peer && ip link set ${second} netns peer
-      ip addr add 10.1.0.1/24 dev ${first} && ip link set ${first} up
-      ip -n peer addr add 10.1.0.2/24 dev ${second} && ip -n peer link set ${second} up`);
-    t.match(await lab.run("ping -c 3 -i 0.2 -w 20 10.1.0.2"), / [3-9] received/);
-    await lab.run("ip netns del peer");
-  });
-
-  await t.test("vfio-pci: each NIC is alone in a group that can be used", async (t) => {
-    await lab.bind(e1000e, "vfio-pci");
-    const [group, ...more] = (await lab.run(`ls ${pci}/${e1000e}/iommu_group/devices`)).trim().split("\n");
-    t.same([group, ...more], [e1000e]);
-    const number = (await lab.run(`basename $(readlink ${pci}/${e1000e}/iommu_group)`)).trim();
-    const opened = await lab.run(["bash", "-c", `exec 3<>/dev/vfio/${number}; ls -l /proc/$$/fd/3`]);
-    t.match(opened, new RegExp(`/dev/vfio/${number}$`, "m"));
-    await t.rejects(lab.bind("0000:00:1c.0", "vfio-pci"), { message: /no PCI device 0000:00:1c.0/ });
-    await t.rejects(lab.bind(e1000e, "no_such"), { message: /modprobe no_such failed/ });
-  });
-
-  await t.test("virtual functions with their PF on the kernel's driver", async (t) => {
-    await lab.bind(igb, "igb");
-    const pf = await netdev(lab, igb);
-    await lab.run(`ip link set ${pf} up`);
-    await lab.writeFile(`${pci}/${igb}/sriov_numvfs`, "2");
-    const links = [
-      await lab.run(`readlink ${pci}/${igb}/virtfn0`),
-      await lab.run(`readlink ${pci}/${igb}/virtfn1`),
-    ];
-    t.same(
-      links.map((link) => link.trim()),
-      ["../0000:00:14.0", "../0000:00:14.2"],
-    );
-    await lab.bind("0000:00:14.0", "vfio-pci");
-    await lab.bind("0000:00:14.2", "igbvf");
-    t.equal((await lab.run(`ls ${pci}/0000:00:14.0/iommu_group/devices`)).trim(), "0000:00:14.0");
-    t.match(await netdev(lab, "0000:00:14.2"), /\w/);
-  });
-
-  await t.test("modules that Debian does not ship", async (t) => {
-    await lab.run("modprobe -a mtty macvlan bridge veth");
-    t.match(await lab.run("ls /sys/class/mdev_bus"), /mtty/);
-    t.match(await lab.dmesg(), /DMAR: IOMMU enabled/);
-  });
-
-  await t.test("a guest that dies fails all that waits for it", async (t) => {
-    const waiting = lab.exec("sleep 50");
-    const crash = lab.exec("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger");
-    await t.rejects(waiting, { code: "BED_PROCESS_FAILED", message: /QEMU has ended[\s\S]*Kernel panic/ });
-    await t.rejects(crash, { code: "BED_PROCESS_FAILED" });
-    await t.rejects(lab.exec("true"), { code: "BED_PROCESS_FAILED" });
-    await t.rejects(lab.readFile("/proc/uptime"), { code: "BED_PROCESS_FAILED" });
-  });
+  t.same(
+    lab.nics.map(({ address }) => address),
+    [e1000e, igb, virtio],
+  );
+  const ids = [];
+  for (const address of [e1000e, igb, virtio])
+    ids.push((await lab.readFile(`${pci}/${address}/device`)).trim());
+  t.same(ids, ["0x10d3", "0x10c9", "0x1041"]);
+  const { stdout } = await lab.exec("ls /sys/class/net");
+  t.equal(stdout.trim(), "lo", "no network driver is loaded");
 });
 
-t.test("without an IOMMU", { skip: missing ?? false }, async (t) => {
+t.test("commands", { skip }, async (t) => {
+  const { code, stdout, stderr } = await lab.exec("cat; echo $WORD $PWD; echo no >&2; exit 3", {
+    input: "a\nb\n",
+    env: { WORD: "x" },
+    cwd: "/usr/lib",
+  });
+  t.same([code, stdout, stderr], [3, "a\nb\nx /usr/lib\n", "no\n"]);
+  t.match(await lab.exec("kill -9 $$"), { code: null, signal: "SIGKILL" });
+  await t.rejects(lab.exec(["no-such-program"]), { code: "BED_PROCESS_FAILED", message: /ENOENT/ });
+  await t.rejects(lab.run("echo because >&2; false"), { code: "COMMAND_FAILED", message: /because/ });
+  await t.rejects(lab.exec("echo slow; sleep 60", { timeoutMs: 500 }), { message: /within 500 ms.*slow/s });
+  const big = await lab.run("seq 200000");
+  t.equal(big.length, 1_288_895, "no output is lost");
+  const script = join(folder, "versions.mjs");
+  await lab.writeFile(script, "console.log(process.version, ...process.argv.slice(2))");
+  t.equal((await lab.node(script, ["a b"])).stdout, `${process.version} a b\n`);
+  t.same(readdirSync(folder), [], "what the guest writes stays in the guest");
+  await t.rejects(lab.readFile("/no/such"), { code: "BED_FILE", message: /ENOENT/ });
+});
+
+t.test("users and limits", { skip }, async (t) => {
+  const show = "id -u; id -g; ulimit -l; grep CapEff /proc/self/status";
+  const limited = await lab.run(show, { user: 1234, memlockBytes: 2 ** 20 });
+  t.match(limited, /^1234\n1234\n1024\nCapEff:\s*0+\n$/);
+  t.match(await lab.run(show, { user: "nobody" }), /^65534\n65534\n8192\nCapEff:\s*0+\n$/);
+  t.match(await lab.run(show), /^0\n0\n/);
+});
+
+t.test("several programs at a time", { skip }, async (t) => {
+  await using echo = lab.start(["cat"]);
+  await using trap = lab.start("trap 'echo caught; exit 5' INT; echo waiting; while :; do sleep 0.1; done");
+  echo.write("one\n");
+  await echo.waitFor(/one/);
+  await trap.waitFor(/waiting/);
+  trap.signal("SIGINT");
+  t.same(await trap.exited, { code: 5, signal: null });
+  t.match(trap.stdout, /caught/);
+  await t.rejects(trap.waitFor(/never/), {
+    message: /ended \(with exit code 5\) before it printed \/never\//,
+  });
+  t.same(await echo.stop("SIGTERM", 5000), { code: null, signal: "SIGTERM" });
+});
+
+t.test("the kernel's drivers carry frames between the NICs", { skip }, async (t) => {
+  await lab.bind(e1000e, "e1000e");
+  await lab.bind(virtio, "virtio-pci");
+  const [first, second] = [await netdev(lab, e1000e), await netdev(lab, virtio)];
+  // Two stacks: within one, Linux would deliver to its own address without any wire.
+  await lab.run(`ip netns add peer && ip link set ${second} netns peer
+    ip addr add 10.1.0.1/24 dev ${first} && ip link set ${first} up
+    ip -n peer addr add 10.1.0.2/24 dev ${second} && ip -n peer link set ${second} up`);
+  t.match(await lab.run("ping -c 3 -i 0.2 -w 20 10.1.0.2"), / [3-9] received/);
+  const carrier = () => lab.run(`for _ in {1..50}; do cat /sys/class/net/${first}/carrier; sleep 0.1; done`);
+  await lab.setLink(lab.nics[0]!, false);
+  t.match(await carrier(), /0\n$/, "the cable is pulled");
+  await lab.setLink(lab.nics[0]!, true);
+  t.match(await carrier(), /1\n$/, "and plugged in");
+  await lab.run("ip netns del peer");
+});
+
+t.test("vfio-pci: each NIC is alone in a group that can be used", { skip }, async (t) => {
+  await lab.bind(e1000e, "vfio-pci");
+  const [group, ...more] = (await lab.run(`ls ${pci}/${e1000e}/iommu_group/devices`)).trim().split("\n");
+  t.same([group, ...more], [e1000e]);
+  const number = (await lab.run(`basename $(readlink ${pci}/${e1000e}/iommu_group)`)).trim();
+  const opened = await lab.run(["bash", "-c", `exec 3<>/dev/vfio/${number}; ls -l /proc/$$/fd/3`]);
+  t.match(opened, new RegExp(`/dev/vfio/${number}$`, "m"));
+  await t.rejects(lab.bind("0000:00:1c.0", "vfio-pci"), { message: /no PCI device 0000:00:1c.0/ });
+  await t.rejects(lab.bind(e1000e, "no_such"), { message: /modprobe no_such failed/ });
+});
+
+t.test("virtual functions with their PF on the kernel's driver", { skip }, async (t) => {
+  await lab.bind(igb, "igb");
+  const pf = await netdev(lab, igb);
+  await lab.run(`ip link set ${pf} up`);
+  await lab.writeFile(`${pci}/${igb}/sriov_numvfs`, "2");
+  const links = [
+    await lab.run(`readlink ${pci}/${igb}/virtfn0`),
+    await lab.run(`readlink ${pci}/${igb}/virtfn1`),
+  ];
+  t.same(
+    links.map((link) => link.trim()),
+    ["../0000:00:14.0", "../0000:00:14.2"],
+  );
+  await lab.bind("0000:00:14.0", "vfio-pci");
+  await lab.bind("0000:00:14.2", "igbvf");
+  t.equal((await lab.run(`ls ${pci}/0000:00:14.0/iommu_group/devices`)).trim(), "0000:00:14.0");
+  t.match(await netdev(lab, "0000:00:14.2"), /\w/);
+});
+
+t.test("modules that Debian does not ship", { skip }, async (t) => {
+  await lab.run("modprobe -a mtty macvlan bridge veth");
+  t.match(await lab.run("ls /sys/class/mdev_bus"), /mtty/);
+  t.match(await lab.dmesg(), /DMAR: IOMMU enabled/);
+});
+
+t.test("a guest that dies fails all that waits for it", { skip }, async (t) => {
+  const waiting = lab.exec("sleep 50");
+  const crash = lab.exec("echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger");
+  await t.rejects(waiting, { code: "BED_PROCESS_FAILED", message: /QEMU has ended[\s\S]*Kernel panic/ });
+  await t.rejects(crash, { code: "BED_PROCESS_FAILED" });
+  await t.rejects(lab.exec("true"), { code: "BED_PROCESS_FAILED" });
+  await t.rejects(lab.readFile("/proc/uptime"), { code: "BED_PROCESS_FAILED" });
+});
+
+t.test("without an IOMMU", { skip }, async (t) => {
   // A socket in place of the hub: the host is the NIC's peer.
   const path = join(folder, "wire");
   const server = createServer().listen(path);
@@ -186,7 +196,7 @@ t.test("without an IOMMU", { skip: missing ?? false }, async (t) => {
   });
 });
 
-t.test("a guest that does not come up", { skip: missing ?? false }, async (t) => {
+t.test("a guest that does not come up", { skip }, async (t) => {
   const none = { socket: join(folder, "nobody") };
   await t.rejects(Lab.boot({ nics: [{ model: "igb", wire: none }] }), { message: /no socket .*nobody/ });
   const broken = Lab.boot({ kernelArguments: ["lab.modules=/nowhere"] });
@@ -202,7 +212,7 @@ function childOf(pid: number): number {
   return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ")[0]);
 }
 
-t.test("npm run lab", { skip: missing ?? false }, async (t) => {
+t.test("npm run lab", { skip }, async (t) => {
   await t.test("passes input, output and the exit code through", async (t) => {
     const script = 'read line; echo "got $line"; echo no >&2; ls -l /dev/vfio; exit 7';
     await using lab = start(["--nic", "igb", "--bind", "vfio-pci", "--", "bash", "-c", script]);

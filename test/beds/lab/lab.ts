@@ -5,9 +5,11 @@ import { readFileSync } from "node:fs";
 import { PollmodeError } from "../../../src/errors.ts";
 import { type ExitStatus, OwnedProcess } from "../child.ts";
 import { bedSource } from "../paths.ts";
-import { AgentLink, AgentPort } from "./agent-link.ts";
+import { AgentLink } from "./agent-link.ts";
+import { HostSocket } from "./host-socket.ts";
 import type { LabProcess } from "./lab-process.ts";
-import { type LabNic, type LabOptions, placeNics, qemuArguments } from "./qemu.ts";
+import { Monitor } from "./monitor.ts";
+import { type LabNic, type LabOptions, nicId, placeNics, qemuArguments } from "./qemu.ts";
 import { labReady, qemuPath } from "./setup.ts";
 
 export type { LabProcess } from "./lab-process.ts";
@@ -39,6 +41,12 @@ export interface ExecResult extends ExitStatus {
   readonly stderr: string;
 }
 
+interface RunningGuest {
+  readonly qemu: OwnedProcess;
+  readonly agent: AgentLink;
+  readonly monitor: Monitor;
+}
+
 /** Words, or one line for bash. */
 type Command = readonly string[] | string;
 
@@ -51,12 +59,14 @@ export class Lab implements AsyncDisposable {
   readonly bootMs: number;
   readonly #qemu: OwnedProcess;
   readonly #agent: AgentLink;
+  readonly #monitor: Monitor;
 
-  private constructor(qemu: OwnedProcess, agent: AgentLink, nics: readonly LabNic[], bootMs: number) {
+  private constructor(guest: RunningGuest, nics: readonly LabNic[], bootMs: number) {
     this.nics = nics;
     this.bootMs = bootMs;
-    this.#qemu = qemu;
-    this.#agent = agent;
+    this.#qemu = guest.qemu;
+    this.#agent = guest.agent;
+    this.#monitor = guest.monitor;
   }
 
   /** Boots a guest; the bed must have been set up. Fails with the end of its console when it does not come up. */
@@ -65,15 +75,19 @@ export class Lab implements AsyncDisposable {
       throw new PollmodeError("BED_MISSING", "the VFIO lab is not set up", "await labBed.setup()");
     const started = performance.now();
     const nics = placeNics(options.nics ?? []);
-    using port = await AgentPort.listen();
-    const args = qemuArguments(options, port.path);
+    using agentSocket = await HostSocket.listen();
+    using monitorSocket = await HostSocket.listen();
+    const args = qemuArguments(options, { agent: agentSocket.path, monitor: monitorSocket.path });
     const qemu = new OwnedProcess("the lab's QEMU", qemuPath(), args, { ownSession: true });
     const late = setTimeout(() => void qemu.kill(), bootTimeoutMs);
     try {
-      const agent = await Promise.race([port.agent, qemu.exited]);
-      if (agent instanceof AgentLink) {
+      const connected = Promise.all([agentSocket.connected, monitorSocket.connected]);
+      const sockets = await Promise.race([connected, qemu.exited]);
+      if (Array.isArray(sockets)) {
+        const agent = new AgentLink(sockets[0]);
         void qemu.exited.then(() => agent.lost(qemu.error("has ended")));
-        if (await agent.ready) return new Lab(qemu, agent, nics, performance.now() - started);
+        const monitor = new Monitor(sockets[1]);
+        if (await agent.ready) return new Lab({ qemu, agent, monitor }, nics, performance.now() - started);
       }
       throw qemu.error(`ended before the guest was up, or was ended after ${bootTimeoutMs} ms`);
     } catch (error) {
@@ -138,6 +152,11 @@ export class Lab implements AsyncDisposable {
    */
   async bind(address: string, driver: string): Promise<void> {
     await this.run(["bash", bedSource("lab/bind.sh"), address, driver]);
+  }
+
+  /** Pulls the cable of a NIC, or plugs it in again. The NICs at the other end do not notice. */
+  async setLink(nic: LabNic, up: boolean): Promise<void> {
+    await this.#monitor.execute("set_link", { name: nicId(this.nics.indexOf(nic)), up });
   }
 
   async readFile(path: string): Promise<string> {

@@ -57,8 +57,8 @@ export interface LabNic {
 
 /**
  * The first NIC is in slot 3 of bus 0, and so at 0000:00:03.0; the next NICs follow. There each function has an IOMMU
- * group of its own, and so has each virtual function: those of the igb in slot s are at slot s + 0x10, functions 0, 2, 4
- * and 6, and go on in the next slot.
+ * group of its own, and so has each virtual function: those of the igb in slot s are at slot s + 0x10, functions 0, 2,
+ * 4 and 6, and go on in the next slot.
  */
 const firstSlot = 3;
 const nicsMax = 8;
@@ -75,20 +75,29 @@ export function placeNics(specs: readonly NicSpec[]): LabNic[] {
   }));
 }
 
-export function qemuArguments(options: LabOptions, agentSocket: string): string[] {
+export function qemuArguments(
+  options: LabOptions,
+  sockets: { readonly agent: string; readonly monitor: string },
+): string[] {
   const { iommu = true, memoryMib = 2560, cpus = 2 } = options;
   return [
     ...["-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off"],
     ...["-smp", `${cpus}`, "-m", `${memoryMib}M`],
     // QEMU 10.0 drops the upper half of a virtual function's 64-bit BAR: give the guest no room above 4 GiB for it.
     ...["-global", "q35-pcihost.pci-hole64-size=0", "-global", "q35-pcihost.x-pci-hole64-fix=false"],
-    ..."-nodefaults -no-user-config -no-reboot -display none -monitor none -serial stdio".split(" "),
+    ..."-nodefaults -no-user-config -no-reboot -display none -serial stdio".split(" "),
     ...["-kernel", kernelFile, "-initrd", initramfsFile, "-append", kernelCommandLine(options)],
     // Before all other devices: QEMU wants it so.
     ...(iommu ? ["-device", "intel-iommu,intremap=on"] : []),
     ...["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"],
     ...["-device", "virtio-9p-pci,fsdev=root,mount_tag=host,disable-legacy=on,addr=1e.0"],
-    ...["-chardev", `socket,id=agent,path=${agentSocket.replaceAll(",", ",,")}`],
+    ...["-chardev", `socket,id=agent,path=${quoted(sockets.agent)}`],
+    ...[
+      "-chardev",
+      `socket,id=monitor,path=${quoted(sockets.monitor)}`,
+      "-mon",
+      "chardev=monitor,mode=control",
+    ],
     ...["-device", "virtio-serial-pci,disable-legacy=on,addr=1d.0"],
     ...["-device", "virtserialport,chardev=agent,name=pollmode.agent"],
     ...nicArguments(options),
@@ -96,12 +105,23 @@ export function qemuArguments(options: LabOptions, agentSocket: string): string[
   ];
 }
 
+/** QEMU's name of the NIC of this index. */
+export function nicId(index: number): string {
+  return `nic${index}`;
+}
+
 function nicArguments(options: LabOptions): string[] {
   const { nics = [], hubSocket, iommu = true } = options;
   const args = placeNics(nics).flatMap(({ model, mac }, index) => {
     const { wire = 0 } = nics[index]!;
     // No option ROM: the boot would wait for it.
-    const device = [models[model], `mac=${mac}`, `addr=${(firstSlot + index).toString(16)}.0`, "romfile="];
+    const device = [
+      models[model],
+      `id=${nicId(index)}`,
+      `mac=${mac}`,
+      `addr=${(firstSlot + index).toString(16)}.0`,
+      "romfile=",
+    ];
     const netdev = `id=wire${index}`;
     // By itself, QEMU lets virtio devices bypass the IOMMU.
     if (model === "virtio" && iommu) device.push("iommu_platform=on");
@@ -116,13 +136,18 @@ function nicArguments(options: LabOptions): string[] {
   ];
 }
 
+/** A comma would end the value. */
+function quoted(value: string): string {
+  return value.replaceAll(",", ",,");
+}
+
 function streamSocket(path: string): string {
   // QEMU would go on without a word, and the wire would lead nowhere.
   if (!existsSync(path)) {
     const message = `there is no socket ${path} to wire the lab's NICs to`;
     throw new PollmodeError("BED_UNSUPPORTED", message, "let a program listen on it before the lab boots");
   }
-  return `stream,server=off,addr.type=unix,addr.path=${path.replaceAll(",", ",,")}`;
+  return `stream,server=off,addr.type=unix,addr.path=${quoted(path)}`;
 }
 
 function kernelCommandLine(options: LabOptions): string {

@@ -54,7 +54,7 @@ export function fakeUio(
     arena.close();
     rmSync(root, { recursive: true });
   });
-  const iova = { mode: "pa", isPinned: true, fds: [dma.fd!], of: BigInt } as unknown as IovaMap;
+  const iova = { mode: "pa", unpinned: undefined, fds: [dma.fd!], of: BigInt } as unknown as IovaMap;
   const addProcess = (pid: number, name: string, path: string) => {
     mkdirSync(join(proc, `${pid}`, "fd"), { recursive: true });
     writeFileSync(join(proc, `${pid}`, "comm"), `${name}\n`);

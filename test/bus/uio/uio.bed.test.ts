@@ -4,6 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import t, { type Test } from "tap";
 import { Lab, labBed } from "../../beds/lab/lab.ts";
 import { obey } from "../vfio/guest-run.ts";
+import type { Tried } from "./guest/try-open.ts";
 import { examine, guestJson, guestProgram, openError, opens, tryOpen } from "./guest-run.ts";
 
 const skip = labBed.missing() ?? false;
@@ -123,9 +124,9 @@ async function killTraced(t: Test, freeFds: number): Promise<string[]> {
   const tracing = "/sys/kernel/debug/tracing";
   await using holder = lab.startNode(guestProgram("hold"), [e1000e, `${freeFds}`]);
   await holder.waitFor(/"value"/);
-  const { fds } = JSON.parse(holder.stdout) as { fds: { uio: number; memory: number[] } };
-  t.ok(fds.uio > Math.max(...fds.memory), `fd ${fds.uio} above those of the memory, ${fds.memory}`);
-  const watched = "uio_release pci_clear_master hugetlbfs_evict_inode";
+  const { fds } = JSON.parse(holder.stdout) as { fds: { device: number; memory: number[] } };
+  t.ok(fds.device > Math.max(...fds.memory), `fd ${fds.device} above those of the memory, ${fds.memory}`);
+  const watched = "pci_clear_master hugetlbfs_evict_inode";
   await lab.run(`cd ${tracing}; echo ${watched} > set_ftrace_filter; echo function > current_tracer`);
   holder.signal("SIGKILL");
   await holder.exited;
@@ -135,10 +136,13 @@ async function killTraced(t: Test, freeFds: number): Promise<string[]> {
 }
 
 t.test("kill -9 stops DMA before it gives the memory back", { skip }, async (t) => {
-  const order = ["uio_release", "pci_clear_master", "hugetlbfs_evict_inode"];
+  const order = ["pci_clear_master", "hugetlbfs_evict_inode"];
   t.same(await killTraced(t, 0), order);
   t.same(await killTraced(t, 12), order, "also where fds below the memory's were free");
   await opens(t, lab, e1000e, "uio_pci_generic");
+  await lab.bind(e1000e, "vfio-pci");
+  t.same(await killTraced(t, 12), order, "also by VFIO without an IOMMU");
+  await lab.bind(e1000e, "uio_pci_generic");
 });
 
 t.test("a device that cannot be reset", { skip }, async (t) => {
@@ -165,6 +169,14 @@ t.test("hugepages that a device has do not move", { skip }, async (t) => {
   t.not(moved.after[0], moved.before[0]);
   t.match(stayed, { answer: "EBUSY", isPinned: true, content: "here", warnings: [] });
   t.same(stayed.after, stayed.before);
+});
+
+t.test("memory that may not be pinned is warned of", { skip }, async (t) => {
+  const command = ["setpriv", "--bounding-set", "-ipc_lock", "prlimit", "--memlock=65536:65536"];
+  const words = [...command, process.execPath, guestProgram("try-open"), e1000e];
+  const { start, tries, warnings } = JSON.parse(await lab.run(words)) as Tried;
+  t.match({ start, tries }, { start: undefined, tries: [{ value: { access: "uio_pci_generic" } }] });
+  t.match(warnings, [/not pinned: io_uring_register .*: ENOMEM.*Mend: .*ulimit -l/]);
 });
 
 t.test("virtual functions have no INTx", { skip }, async (t) => {

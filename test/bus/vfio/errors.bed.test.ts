@@ -1,8 +1,8 @@
 // What stands in VFIO's way, provoked for real in the lab: the error names it, its fix is obeyed word for word, and
 // then the device opens.
-import t, { type Test } from "tap";
+import t from "tap";
 import { Lab, labBed } from "../../beds/lab/lab.ts";
-import { guestProgram, obey, openError, type TryOptions, tryOpen } from "./guest-run.ts";
+import { obey, openError, opens, tryOpen, whileHeld } from "./guest-run.ts";
 
 const skip = labBed.missing() ?? false;
 t.setTimeout(300_000);
@@ -12,8 +12,6 @@ const [e1000e, igb] = ["0000:00:03.0", "0000:00:04.0"];
 const [sata, smbus] = ["0000:00:1f.2", "0000:00:1f.3"];
 const NOBODY = 65534;
 const MIB = 1 << 20;
-const TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d";
-const OTHER_TOKEN = "00000000-8445-11ea-8900-1f9ce7d5650d";
 
 const boot = async () => {
   await labBed.setup();
@@ -21,27 +19,6 @@ const boot = async () => {
 };
 const lab = skip ? (undefined as unknown as Lab) : await boot();
 if (!skip) t.teardown(() => lab[Symbol.asyncDispose]());
-
-async function opens(t: Test, addresses: string | string[], options?: TryOptions): Promise<void> {
-  const list = [addresses].flat();
-  const tries = list.map(() => ({ value: { vendor: 0x8086 } }));
-  const result = await tryOpen(lab, list, options);
-  t.match(result, { tries }, `opens ${list.join(", ")}`);
-  t.same([result.left, result.lockedKib], [[], 0], "and gives back everything");
-}
-
-/** A process of the guest that holds a function while `body` runs. */
-async function whileHeld(
-  address: string,
-  token: string,
-  body: (pid: number) => Promise<void>,
-): Promise<void> {
-  await using holder = lab.startNode(guestProgram("hold"), [address, token].filter(Boolean));
-  await holder.waitFor(/"value":32902/);
-  await body(holder.pid!);
-  holder.end();
-  await holder.exited;
-}
 
 t.test("no such device, module not loaded, another driver's", { skip }, async (t) => {
   t.match(await openError(lab, "0000:77:00.0"), {
@@ -51,12 +28,12 @@ t.test("no such device, module not loaded, another driver's", { skip }, async (t
   const module = await openError(lab, e1000e);
   t.match(module, { code: "VFIO_MODULE", message: /0000:00:03.0: the kernel module vfio-pci is not loaded/ });
   await obey(lab, module.fix);
-  await opens(t, e1000e);
+  await opens(t, lab, e1000e);
   await lab.bind(igb, "igb");
   const bound = await openError(lab, igb);
   t.match(bound, { code: "VFIO_NOT_BOUND", message: "0000:00:04.0 has the driver igb, not vfio-pci" });
   await obey(lab, bound.fix);
-  await opens(t, [igb, e1000e]);
+  await opens(t, lab, [igb, e1000e]);
 });
 
 t.test("an ordinary user: permission, and the limit on locked memory", { skip }, async (t) => {
@@ -68,10 +45,10 @@ t.test("an ordinary user: permission, and the limit on locked memory", { skip },
     fix: "as root: chown nobody /dev/vfio/1",
   });
   await obey(lab, permission.fix);
-  await opens(t, e1000e, { exec: user });
+  await opens(t, lab, e1000e, { exec: user });
 
   const few = { user: NOBODY, memlockBytes: 8 * MIB };
-  await opens(t, e1000e, { memoryMib: 8, exec: few });
+  await opens(t, lab, e1000e, { memoryMib: 8, exec: few });
   const memlock = await openError(lab, e1000e, { memoryMib: 32, exec: few });
   t.match(memlock, {
     code: "VFIO_MEMLOCK",
@@ -80,12 +57,12 @@ t.test("an ordinary user: permission, and the limit on locked memory", { skip },
     fix: /^ulimit -l 32768 .*echo 'nobody - memlock 32768' >> \/etc\/security\/limits.conf.* LimitMEMLOCK=32768K;/,
   });
   const kib = Number(/^ulimit -l (\d+)/.exec(memlock.fix)?.[1]);
-  await opens(t, e1000e, { memoryMib: 32, exec: { user: NOBODY, memlockBytes: kib * 1024 } });
-  await opens(t, e1000e, { memoryMib: 32, exec: { memlockBytes: 8 * MIB } }); // root is not bound by it
+  await opens(t, lab, e1000e, { memoryMib: 32, exec: { user: NOBODY, memlockBytes: kib * 1024 } });
+  await opens(t, lab, e1000e, { memoryMib: 32, exec: { memlockBytes: 8 * MIB } }); // root is not bound by it
 });
 
 t.test("in use", { skip }, async (t) => {
-  await whileHeld(e1000e, "", async (pid) => {
+  await whileHeld(lab, e1000e, "", async (pid) => {
     t.match(await openError(lab, e1000e), {
       code: "VFIO_BUSY",
       message: `0000:00:03.0: /dev/vfio/1 is in use by node (process ${pid})`,
@@ -96,11 +73,11 @@ t.test("in use", { skip }, async (t) => {
       message: /in use by a process of another user$/,
       fix: /fuser -v \/dev\/vfio\/1/,
     });
-    await opens(t, igb);
+    await opens(t, lab, igb);
   });
-  await opens(t, e1000e);
-  await whileHeld(e1000e, "", async (pid) => void (await lab.run(`kill -9 ${pid}`)));
-  await opens(t, e1000e); // the kernel took it back
+  await opens(t, lab, e1000e);
+  await whileHeld(lab, e1000e, "", async (pid) => void (await lab.run(`kill -9 ${pid}`)));
+  await opens(t, lab, e1000e); // the kernel took it back
 });
 
 t.test("a node that is not there, as in a container", { skip }, async (t) => {
@@ -123,7 +100,7 @@ t.test("dma_entry_limit", { skip }, async (t) => {
     message: "zone dma, 8388608 bytes: 1 DMA mappings are needed, the container may have 0 more",
   });
   await obey(lab, limit.fix, "before the start: ");
-  await opens(t, e1000e);
+  await opens(t, lab, e1000e);
 });
 
 t.test("a group that is not viable", { skip }, async (t) => {
@@ -141,47 +118,7 @@ t.test("a group that is not viable", { skip }, async (t) => {
   t.match(result, { tries: [{ value: { vendor: 0x8086, reset: false } }] }, "it has no reset, and says so");
   await lab.run(drive);
   await obey(lab, (await openError(lab, sata)).fix, "give them to vfio-pci: ");
-  await opens(t, [sata, smbus], { bar: -1 }); // two devices of one group
-});
-
-/** Makes virtual functions of igb; their addresses. */
-async function makeVfs(count: number): Promise<string[]> {
-  const device = `/sys/bus/pci/devices/${igb}`;
-  await lab.run(`echo 0 > ${device}/sriov_numvfs; echo ${count} > ${device}/sriov_numvfs`);
-  const links = await lab.run(`for vf in ${device}/virtfn*; do basename $(readlink $vf); done`);
-  return links.trim().split("\n");
-}
-
-t.test("VF tokens: the PF is bound to vfio-pci", { skip }, async (t) => {
-  await lab.writeFile("/sys/module/vfio_pci/parameters/enable_sriov", "1");
-  const [vf, second] = (await makeVfs(2)) as [string, string];
-  t.match(await openError(lab, vf), {
-    code: "VFIO_TOKEN_MISSING",
-    message: `${vf} wants a VF token, for ${igb} is bound to vfio-pci and may be another's`,
-    fix: /--vfio-vf-token UUID/,
-  });
-  t.match(await openError(lab, vf, { vfToken: TOKEN }), {
-    code: "VFIO_TOKEN_WRONG",
-    message: `${vf}: VF token ${TOKEN} is not the one that ${igb} has`,
-  });
-  await opens(t, [igb, vf, second], { vfToken: TOKEN }); // the PF sets it, the VFs give it
-  await opens(t, vf, { vfToken: TOKEN }); // and it stays
-  await whileHeld(vf, TOKEN, async () => {
-    t.match(await openError(lab, igb), { code: "VFIO_TOKEN_MISSING" }, "a PF whose VF is in use");
-    t.match(await openError(lab, igb, { vfToken: OTHER_TOKEN }), { code: "VFIO_TOKEN_WRONG" });
-    t.match(await openError(lab, second, { vfToken: OTHER_TOKEN }), { code: "VFIO_TOKEN_WRONG" });
-    await opens(t, igb, { vfToken: TOKEN });
-  });
-  await opens(t, e1000e, { vfToken: TOKEN }); // which has no VFs: the kernel would refuse a token
-});
-
-t.test("VF tokens: the PF is the kernel's", { skip }, async (t) => {
-  await lab.run(`echo 0 > /sys/bus/pci/devices/${igb}/sriov_numvfs`);
-  await lab.bind(igb, "igb");
-  const [vf] = (await makeVfs(1)) as [string];
-  await lab.bind(vf, "vfio-pci");
-  await opens(t, vf);
-  await opens(t, vf, { vfToken: TOKEN }); // not passed on: the kernel would refuse it
+  await opens(t, lab, [sata, smbus], { bar: -1 }); // two devices of one group
 });
 
 t.test("an IOMMU that does not check interrupts", { skip }, async (t) => {

@@ -1,10 +1,11 @@
 // Runs the guest's programs in the lab and reads the JSON that they print.
 import { fileURLToPath } from "node:url";
+import type { Test } from "tap";
 import type { ExecOptions, Lab } from "../../beds/lab/lab.ts";
 import type { Caught, GuestOptions } from "./guest/environment.ts";
 import type { TryOpenResult } from "./guest/try-open.ts";
 
-export function guestProgram(name: string): string {
+function guestProgram(name: string): string {
   return fileURLToPath(new URL(`./guest/${name}.js`, import.meta.url));
 }
 
@@ -57,4 +58,32 @@ export async function obey(lab: Lab, fix: string, from = "as root: "): Promise<v
   if (at < 0) throw new Error(`no "${from}" in: ${fix}`);
   const command = fix.slice(at + from.length).split(/; or |; in a container/)[0]!;
   await lab.run(`set -e; ${command}`);
+}
+
+/** They can be opened, all in one process, and are given back. */
+export async function opens(
+  t: Test,
+  lab: Lab,
+  addresses: string | string[],
+  options?: TryOptions,
+): Promise<void> {
+  const list = [addresses].flat();
+  const result = await tryOpen(lab, list, options);
+  const tries = list.map(() => ({ value: { vendor: 0x8086 } }));
+  t.match(result, { tries }, `opens ${list.join(", ")}`);
+  t.same([result.left, result.lockedKib], [[], 0], "and gives back everything");
+}
+
+/** A process of the guest holds a function while `body` runs. */
+export async function whileHeld(
+  lab: Lab,
+  address: string,
+  token: string,
+  body: (pid: number) => Promise<void>,
+): Promise<void> {
+  await using holder = lab.startNode(guestProgram("hold"), [address, token].filter(Boolean));
+  await holder.waitFor(/"value":32902/);
+  await body(holder.pid!);
+  holder.end();
+  await holder.exited;
 }

@@ -1,10 +1,9 @@
-// Answers pings on its NIC until SIGTERM or SIGINT, the way a program of pollmode's users would end.
+// Answers pings on its NIC until SIGTERM or SIGINT, the way a program of pollmode's users would end; by SIGUSR2 it ends
+// as a faulty one.
 import { type NicSettings, openNics, report, say, settings } from "./ports.ts";
 
 export interface EchoSettings extends NicSettings {
   rxInterrupt?: boolean;
-  /** What goes wrong after a while: an exception that nobody catches. */
-  throwAfterMs?: number;
 }
 
 const asked = settings<EchoSettings>();
@@ -23,11 +22,9 @@ await pm.forward(
   { rxInterrupt: asked.rxInterrupt ?? false },
 );
 say("ready");
-if (asked.throwAfterMs !== undefined) {
-  setTimeout(() => {
-    throw new Error("nobody catches this");
-  }, asked.throwAfterMs);
-}
+process.once("SIGUSR2", () => {
+  throw new Error("nobody catches this");
+});
 const keep = setInterval(() => {}, 1000);
 const end = async () => {
   clearInterval(keep);

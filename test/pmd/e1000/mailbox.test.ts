@@ -4,7 +4,7 @@ import { multicastHash, VfMailbox } from "../../../pmd/e1000/mailbox.ts";
 import { VfMessage } from "../../../pmd/e1000/vf-registers.ts";
 import { type PfMood, VfModel } from "./vf-model.ts";
 
-const names = { vf: "0000:01:10.0", pf: "eth3", index: 2 };
+const names = { vf: "0000:01:10.0", pf: "eth3", index: 2, mend: "ip link set eth3 up" } as const;
 const mac = Uint8Array.of(0x02, 0x11, 0x22, 0x33, 0x44, 0x55);
 const timeoutMs = 60;
 
@@ -162,7 +162,7 @@ t.test("a reset that is over before it is looked for shows in the next request, 
   t.same(box.look(), { away: false, forgot: true });
 });
 
-t.test("a ping that crosses a request is told from its answer", async (t) => {
+t.test("a ping before the answer is told from it", async (t) => {
   const { model, box } = await opened();
   model.slowness = 40;
   const request = box.setVlan(1, true);
@@ -173,6 +173,25 @@ t.test("a ping that crosses a request is told from its answer", async (t) => {
   await box.setVlan(2, true);
   t.same(box.look(), { away: false, forgot: false });
   t.equal(model.taken.length, 2);
+});
+
+t.test("a ping that wipes the request or its answer out: it is asked again", async (t) => {
+  const { model, box } = await opened();
+  model.wipe = "answer";
+  await box.setVlan(1, true);
+  t.equal(model.taken.length, 2);
+  model.wipe = "request";
+  await box.setVlan(2, true);
+  t.same(
+    model.taken.map((message) => message[1]),
+    [1, 1, 2],
+  );
+  model.clearToSend = false; // the ping then says so
+  model.wipe = "answer";
+  await t.rejects(box.setVlan(3, true), { code: "VF_PF_DOWN", message: /has not taken this VF back yet/ });
+  model.wipe = "answer";
+  await box.reset();
+  t.same(box.look(), { away: false, forgot: false }, "RESET goes on all the same");
 });
 
 t.test("looking while a request is under way does not take its answer", async (t) => {

@@ -33,14 +33,16 @@ async function rig(model = new VfModel()): Promise<Rig> {
   const queues = {
     rxOffsets: [],
     txOffsets: [],
-    ...Object.fromEntries(["configure", "start", "halt", "drain", "free"].map((name) => [name, call(name)])),
+    ...Object.fromEntries(
+      ["configure", "start", "halt", "drain", "free", "expectTags"].map((name) => [name, call(name)]),
+    ),
     disable: async () => call("disable")(),
   } as unknown as VfQueues;
   model.values.set(VfReg.VTSTATUS, Status.FD | Status.LU | Status.SPEED_1000);
   const parts = {
     fn: { close: call("close") } as unknown as PciFunction,
     registers: model,
-    names: { vf: "0000:01:10.0", pf: "eth3", index: 0 },
+    names: { vf: "0000:01:10.0", pf: "eth3", index: 0, mend: "ip link set eth3 up" } as const,
     info: { driver: "net_e1000_igb_vf", rxQueuesMax: 1, txQueuesMax: 2, frameBytesMax: 9018 },
     queues,
   };
@@ -174,6 +176,10 @@ t.test("a refusal changes nothing, and what was granted before is asked for agai
   t.same(said(model), [], "it was not added");
   await t.rejects(device.setVlanFilter(false), { code: "NOT_SUPPORTED", message: /always$/ });
   await device.setVlanFilter(true);
+  await t.rejects(device.setMac(group), { code: "MAC_ADDRESS" });
+  await t.rejects(device.addMac(new Uint8Array(6)), { code: "MAC_ADDRESS" });
+  await t.rejects(device.setMtu(9001), { code: "MTU" });
+  t.same(said(model), [], "the PF is not asked");
 });
 
 t.test("further addresses: the PF can take away all, so the others are added again", async (t) => {

@@ -20,6 +20,8 @@ export class VfModel {
   adminMac: Uint8Array | undefined;
   /** The PF acts after so many reads of V2PMAILBOX. */
   slowness = 3;
+  /** Once: the PF's ping wipes out the next request, or its answer. */
+  wipe: "request" | "answer" | undefined;
   /** Messages that the PF has taken, all 16 words of each. */
   readonly taken: number[][] = [];
   /** Whether the PF lets the VF send (CTS, VFTE, VFRE). */
@@ -109,8 +111,16 @@ export class VfModel {
     this.clearToSend = false;
   }
 
+  private wipes(what: "request" | "answer"): boolean {
+    if (this.wipe !== what) return false;
+    this.wipe = undefined;
+    this.ping();
+    return true;
+  }
+
   /** The PF reads the message, and answers it a while later. */
   private serve(): void {
+    if (this.wipes("request")) return;
     const message = [...this.memory];
     this.taken.push(message);
     this.flags |= V2pMailbox.PFACK;
@@ -119,6 +129,7 @@ export class VfModel {
   }
 
   private answer([word = 0]: number[]): void {
+    if (this.wipes("answer")) return;
     if ((word & VfMessage.TYPE_MASK) === VfMessage.RESET) {
       this.clearToSend = true;
       const mac = Buffer.alloc(8);

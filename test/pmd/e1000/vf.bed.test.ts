@@ -61,16 +61,36 @@ function allWell(t: Tap, results: [string, StepResult][]): void {
   for (const [step, { code, message }] of results) t.equal(code, undefined, `${step} ${message ?? ""}`);
 }
 
+interface EchoReport {
+  stats: { rxPackets: number; txPackets: number }[];
+  queues: Record<string, number>[];
+  links: boolean[];
+  sleeps: number;
+}
+
 async function ping(t: Tap, lab: Lab, vf: string, peer: string): Promise<void> {
   await kernelPeer(lab, peer, "e1000e", "10.77.0.1/24");
   const echo = await guestStart(lab, "echo", { nics: [vf] });
   t.same(await floodPing(lab, "10.77.0.2", 5000), { sent: 5000, received: 5000 });
   t.same(await floodPing(lab, "10.77.0.2", 500, 1472), { sent: 500, received: 500 });
-  type Report = { stats: { rxPackets: number; txPackets: number }[]; queues: Record<string, number>[] };
-  const { stats, queues } = await guestEnd<Report>(echo);
+  const { stats, queues } = await guestEnd<EchoReport>(echo);
   t.ok(stats[0]!.rxPackets >= 5500 && stats[0]!.txPackets >= 5500);
   t.equal(queues[0]!.VFGPRC, stats[0]!.rxPackets, "the VF's own counter says so, too");
   t.equal(queues[0]!.VFGPTC, stats[0]!.txPackets);
+  await endKernelPeer(lab);
+}
+
+/** Frames of 8 KiB in chains of mbufs, and an lcore that sleeps until the VF's interrupt wakes it. */
+async function jumboAndSleep(t: Tap, lab: Lab, vf: string, peer: string): Promise<void> {
+  const name = await kernelPeer(lab, peer, "e1000e", "10.77.0.1/24");
+  await shell(lab, `ip netns exec peer ip link set ${name} mtu 9000`);
+  const settings = { nics: [vf], mtu: 9000, rxInterrupt: true, config: { rxInterrupts: true } };
+  const echo = await guestStart(lab, "echo", settings);
+  const script = `ip netns exec peer ping -q -c 20 -i 0.05 -s 8000 -M do -W 2 10.77.0.2`;
+  t.match(await shell(lab, script), /20 received/);
+  t.same(await floodPing(lab, "10.77.0.2", 500, 8000), { sent: 500, received: 500 });
+  const { sleeps } = await guestEnd<EchoReport>(echo);
+  t.ok(sleeps >= 10, `slept ${sleeps} times`);
   await endKernelPeer(lab);
 }
 
@@ -84,6 +104,20 @@ async function audit(t: Tap, lab: Lab, vf: string, peer: string): Promise<void> 
   t.same(flows, [perfect, perfect]);
   t.same([faults, pool], [[], []]);
   t.comment(`${total} frames each way in ${seconds.toFixed(1)} s`);
+}
+
+/** What the NIC's own switch carries, by the second transmit queue of each. */
+async function pair(t: Tap, lab: Lab, pf: string, vf: string): Promise<void> {
+  const other = (await shell(lab, `basename $(readlink ${sysfs}/${pf}/virtfn1)`)).trim();
+  await lab.bind(other, "vfio-pci");
+  const total = million / 10;
+  type Report = { flows: object[]; pool: string[] };
+  const argument = JSON.stringify({ nics: [vf, other], total });
+  const { flows, pool } = await guestNode<Report>(lab, "vf-pair", argument);
+  const perfect = { sent: total, received: total, lost: 0, late: 0, changed: 0 };
+  t.same(flows, [perfect, perfect]);
+  t.same(pool, []);
+  await lab.bind(other, "none");
 }
 
 async function mailbox(t: Tap, lab: Lab, vf: string, name: string): Promise<void> {
@@ -171,7 +205,7 @@ async function pingAcrossReset(t: Tap, lab: Lab, vf: string, peer: string, name:
   t.same(await floodPing(lab, "10.77.0.2", 200), { sent: 200, received: 200 });
   await shell(lab, `ip link set ${name} down; sleep 0.5; ip link set ${name} up; sleep 5`);
   t.same(await floodPing(lab, "10.77.0.2", 2000), { sent: 2000, received: 2000 });
-  const { links } = await guestEnd<{ links: boolean[] }>(echo);
+  const { links } = await guestEnd<EchoReport>(echo);
   t.same(links, [false, true, false], "and down at the end");
   await endKernelPeer(lab);
 }
@@ -183,11 +217,19 @@ t.test("with an IOMMU, the PF on the kernel's igb", { skip: missing }, async (t)
   const { name, vf } = await makeVfs(lab, pf);
   await lab.bind(vf, "vfio-pci");
   await t.test("the kernel pings the VF", (t) => ping(t, lab, vf, peer));
+  await t.test("jumbo frames, and receive interrupts", (t) => jumboAndSleep(t, lab, vf, peer));
   await t.test("a million frames each way, VF and e1000e", (t) => audit(t, lab, vf, peer));
+  await t.test("two virtual functions to each other", (t) => pair(t, lab, pf, vf));
   await t.test("the mailbox: granted and refused", (t) => mailbox(t, lab, vf, name));
   await t.test("the PF goes down, comes back, and is reset", (t) => comesAndGoes(t, lab, vf, name));
   await t.test("the PF is down when the VF is opened", (t) => pfDown(t, lab, vf, name));
   await t.test("ping across a reset of the PF", (t) => pingAcrossReset(t, lab, vf, peer, name));
+  await t.test("the kernel's igbvf takes the VF back", async (t) => {
+    await kernelPeer(lab, vf, "igbvf", "10.77.0.3/24");
+    await endKernelPeer(lab);
+    await lab.bind(vf, "none");
+    t.pass("it has a link");
+  });
   await t.test("the virtual functions are removed, and the PF is the kernel's as before", async (t) => {
     await lab.writeFile(`${sysfs}/${pf}/sriov_numvfs`, "0");
     t.equal((await shell(lab, `ls -d ${sysfs}/${pf}/virtfn* 2> /dev/null || true`)).trim(), "");
@@ -208,6 +250,7 @@ t.test("with an IOMMU, the PF on vfio-pci", { skip: missing }, async (t) => {
     status: number;
     isPfAway: boolean;
     inUse: string;
+    unserved: { code: string; fix: string };
     left: string[];
   };
   const report = await guestNode<Report>(lab, "vf-token", pf);
@@ -220,6 +263,7 @@ t.test("with an IOMMU, the PF on vfio-pci", { skip: missing }, async (t) => {
   t.not(report.status, 0xffff_ffff);
   t.ok(report.isPfAway, "no program serves as its PF's driver");
   t.equal(report.inUse, "PCI_IN_USE", "they are not taken from under a program");
+  t.match(report.unserved, { code: "VF_PF_DOWN", fix: `bind ${pf} to igb: on vfio-pci it does not` });
   t.same(report.left, []);
   await lab.bind(pf, "igb");
   t.match(await shell(lab, `ls ${sysfs}/${pf}/net`), /\w/, "the kernel takes the PF back");

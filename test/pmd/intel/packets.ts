@@ -23,7 +23,9 @@ function pseudoSum(frame: Uint8Array, shape: Shape): number {
   return sum16(Buffer.concat([addresses, rest]));
 }
 
-/** A frame whose L4 checksum field holds the pseudo header's sum and whose IPv4 checksum is 0, as an application does. */
+/**
+ * A frame whose L4 checksum field holds the pseudo header's sum and whose IPv4 checksum is 0, as an application does.
+ */
 export function ipFrame(tag: number, length: number, shape: Shape): Buffer {
   const { ip, l4, l2, l3 } = shape;
   const frame = Buffer.from(makeFrame(tag, length));

@@ -132,5 +132,5 @@ const functions = process.argv.slice(2).map(examine);
 const open = openFiles();
 made.bus.close();
 made.bus.close();
-const { isPinned } = made.iova;
+const isPinned = made.iova.unpinned === undefined;
 print({ functions, open, left: openFiles(), warnings: made.warnings, isPinned, wakes: wakes() });

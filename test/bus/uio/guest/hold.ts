@@ -25,6 +25,6 @@ const opened = attempt(() => {
   device.setBusMaster(true);
   return device.address;
 });
-const fds = { config: fdOf(/\/config$/), memory: [...made.iova.fds], uio: fdOf(/^\/dev\/uio/) };
+const fds = { memory: made.iova.fds, device: fdOf(/^\/dev\/uio|^anon_inode:\[vfio-device\]/) };
 print({ ...opened, fds });
 for await (const _ of process.stdin);

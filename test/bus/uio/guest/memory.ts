@@ -24,7 +24,7 @@ function trial(pinned: boolean): unknown {
   const warnings: string[] = [];
   const dma = dmaZone(arena, { bytes: 4 * MIB, noHuge: false, warn: (text) => void warnings.push(text) });
   arena.u8.set(Buffer.from("here"), dma.range.start);
-  const { pages, isPinned, fds } = new IovaMap("pa", dma);
+  const { pages, unpinned, fds } = new IovaMap("pa", dma);
   if (!pinned) unpin(fds[1]!);
   const answer = moveAway(pages![0]!);
   const after = new IovaMap("pa", dma).pages!; // pins where they are now
@@ -33,7 +33,14 @@ function trial(pinned: boolean): unknown {
   if (!pinned) unclosed(dma);
   dma.close();
   arena.close();
-  return { isPinned, answer, before: pages!.map(hex), after: after.map(hex), content, warnings };
+  return {
+    isPinned: unpinned === undefined,
+    answer,
+    before: pages!.map(hex),
+    after: after.map(hex),
+    content,
+    warnings,
+  };
 }
 
 /** The first map's pin is gone already: its zone must not give it back again. */

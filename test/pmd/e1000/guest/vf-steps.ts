@@ -61,6 +61,7 @@ async function run(step: VfStep, port: Port): Promise<unknown> {
     case "xstats":
       return port.xstats();
     case "links":
+      await pause(500); // the device looks at its link by and by
       return { links: links.splice(0), errors: errors.splice(0) };
     case "link":
       return until(`link ${step[1] ? "up" : "down"}`, () => port.link().up === step[1], 20_000);

@@ -4,6 +4,8 @@ import { randomUUID } from "node:crypto";
 import { V2pMailbox, VfReg } from "../../../../pmd/e1000/vf-registers.ts";
 import { setNumVfs } from "../../../../src/bus/pci/sriov.ts";
 import type { PciFunction } from "../../../../src/bus/pci-function.ts";
+import type { PollmodeError } from "../../../../src/errors.ts";
+import { Pollmode } from "../../../../src/pollmode.ts";
 import { attempt, environment, print } from "../../../bus/vfio/guest/environment.ts";
 
 const pf = process.argv[2]!;
@@ -14,6 +16,17 @@ using wrong = environment({ vfToken: randomUUID() });
 
 const read = (device: PciFunction, offset: number) =>
   ours.arena.u32[(device.mapBar(0).offset + offset) >>> 2]!;
+
+/** A port of the VF, whose PF nobody drives. */
+async function attemptStart(address: string): Promise<{ code: string; fix: string } | undefined> {
+  try {
+    await using _pm = await Pollmode.start({ allow: [address], vfioVfToken: vfToken, noHuge: true });
+    return undefined;
+  } catch (error) {
+    const { code, fix } = error as PollmodeError;
+    return { code, fix };
+  }
+}
 
 const physical = ours.vfio.open(pf);
 physical.setBusMaster(true);
@@ -29,5 +42,6 @@ try {
   inUse = (error as { code: string }).code;
 }
 virtual.close();
+const unserved = await attemptStart(vf!);
 const left = await setNumVfs(pf, 0);
-print({ vfs: [vf, second], refusals, status, isPfAway, inUse, left });
+print({ vfs: [vf, second], refusals, status, isPfAway, inUse, unserved, left });

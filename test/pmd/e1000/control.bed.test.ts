@@ -1,0 +1,79 @@
+// The control side of the physical functions in the lab, 82574 and 82576 to each other: addresses, groups, modes, VLANs,
+// MTU, RSS by Microsoft's published hashes, checksums both ways, counters, a link that goes and comes.
+import { fileURLToPath } from "node:url";
+import t from "tap";
+import { OlFlag } from "../../../src/hot/layout.ts";
+import { Lab, labBed } from "../../beds/lab/lab.ts";
+import { lastJson } from "../../lab/support.ts";
+import type { ControlSettings } from "./guest/control.ts";
+
+const missing = labBed.missing() ?? false;
+t.setTimeout(600_000);
+
+const ids = { e1000e: 0x10d3, igb: 0x10c9 };
+const good = OlFlag.RX_L4_CKSUM_GOOD;
+const bad = OlFlag.RX_L4_CKSUM_BAD;
+const goodIp = OlFlag.RX_IP_CKSUM_GOOD;
+
+/** How many of the frames that were sent came, and what became of them. */
+const wanted = {
+  link: { up: true, speed: 1000, duplex: "full" },
+  addresses: {
+    own: 1,
+    broadcast: 1,
+    other: 0,
+    added: 2,
+    removed: 0,
+    changed: 1,
+    changedBack: 1,
+    promiscuous: 2,
+    group: 0,
+    groupJoined: 1,
+    allMulticast: 2,
+    none: 0,
+  },
+  // with CRC: 10 frames of 104 bytes, one of 304
+  counters: [11, 1, 10, 1, 1344, 11],
+  linkFlap: { links: [false, true], works: 1 },
+  mtu: { standard: 2, tooLong: 0, jumbo: [true, 5], tooLongAgain: 0, refused: "MTU" },
+  vlans: {
+    noFilter: 1,
+    filter: 1,
+    letIn: 1,
+    letOut: 0,
+    stripped: [true, 0x6064, true],
+    inserted: [104, "81002065"],
+  },
+  rss: { byDefault: [], byOwnKey: [] },
+  checksums: {
+    "ipv4 tcp": [[], goodIp | good],
+    "ipv4 tcp, spoilt": goodIp | bad,
+    "ipv4 udp": [[], goodIp | good],
+    "ipv4 udp, spoilt": goodIp | bad,
+    "ipv6 tcp": [[], good],
+    "ipv6 tcp, spoilt": bad,
+    "ipv6 udp": [[], good],
+    "ipv6 udp, spoilt": bad,
+  },
+  faults: [{}, {}],
+};
+
+t.test("with an IOMMU", { skip: missing }, async (t) => {
+  await labBed.setup();
+  await using lab = await Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }] });
+  const [e1000e, igb] = lab.nics.map(({ address }) => address) as [string, string];
+  for (const address of [e1000e, igb]) await lab.bind(address, "vfio-pci");
+  const program = fileURLToPath(new URL("./guest/control.js", import.meta.url));
+  for (const [name, nics] of [["e1000e", [igb, e1000e]] as const, ["igb", [e1000e, igb]] as const]) {
+    await t.test(name, async (t) => {
+      const settings: ControlSettings = { nics: [...nics], device: ids[name] };
+      const { code, stdout, stderr } = await lab.node(program, [JSON.stringify(settings)], {
+        timeoutMs: 180_000,
+      });
+      if (code !== 0)
+        throw new Error(`exit code ${code}\n${stderr}${stdout}\n${(await lab.dmesg()).slice(-1500)}`);
+      const found = lastJson<Record<string, unknown>>(stdout);
+      for (const [what, value] of Object.entries(wanted)) t.same(found[what], value, what);
+    });
+  }
+});
