@@ -17,6 +17,7 @@ import { Queue, QueueError } from "../../src/hot/layout.ts";
 import { QUEUES_MAX } from "../../src/limits.ts";
 import type { Chip } from "./chips.ts";
 import { Filters } from "./filters.ts";
+import { interruptKind } from "./interrupts.ts";
 import { checkNvm, readMac } from "./nvm.ts";
 import { negotiateLink, requireCopper } from "./phy.ts";
 import { Ctrl, CtrlExt, Rctl, Reg, Rfctl, Rxcsum, Status, Tctl } from "./registers.ts";
@@ -34,6 +35,7 @@ const LOOKS_A_COUNT = 10;
 const MTU_DEFAULT = 1500;
 const MTU_MIN = 68;
 const MTU_MAX = 9000;
+const ETHERTYPE_VLAN = 0x8100;
 /** Ethernet header and a VLAN tag; a CRC. */
 const HEADER_BYTES = 14 + 4;
 const CRC_BYTES = 4;
@@ -92,7 +94,7 @@ export class ChipDevice implements EthDevice {
       descriptors: { min: 64, max: 4096, multiple: 8 },
       offloads: ["rxChecksum", "txChecksum", "vlanStrip", "vlanInsert"],
       rss: { keyBytes: RSS_KEY_BYTES, tableEntries: RSS_TABLE_ENTRIES, types: rssTypes(chip) },
-      rxInterrupts: fn.vectors.msix > 0,
+      rxInterrupts: interruptKind(fn, 1) !== undefined,
     };
   }
 
@@ -159,6 +161,8 @@ export class ChipDevice implements EthDevice {
   private initGeneral(): void {
     const { registers } = this.parts;
     setBits(registers, Reg.CTRL_EXT, CtrlExt.DRV_LOAD);
+    // igb has the outer tag's type in the upper half
+    registers.write(Reg.VET, ((registers.read(Reg.VET) & 0xffff_0000) | ETHERTYPE_VLAN) >>> 0);
     clearBits(registers, Reg.CTRL, Ctrl.FRCSPD | Ctrl.FRCDPLX);
     const tags = this.config.offloads?.includes("vlanStrip") ? Ctrl.VME : 0;
     setBits(registers, Reg.CTRL, Ctrl.SLU | Ctrl.FD | tags);

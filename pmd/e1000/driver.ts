@@ -4,7 +4,7 @@ import type { Driver } from "../../src/ethdev/driver.ts";
 import { chipIds, chipOf } from "./chips.ts";
 import { ChipDevice } from "./device.ts";
 import { BarRegisters } from "./registers-io.ts";
-import { isVf, openVf, vfIds } from "./vf-probe.ts";
+import { isVf, openVf, refuseWithVfs, vfIds } from "./vf-probe.ts";
 
 export const e1000Driver: Driver = {
   name: "net_e1000",
@@ -14,6 +14,7 @@ export const e1000Driver: Driver = {
     const reader = new DevargsReader(devargs);
     const mac = reader.mac("mac");
     reader.end();
+    refuseWithVfs(devargs.name);
     const fn = context.openPci(devargs.name);
     try {
       if (isVf(fn.device)) return await openVf(fn, mac, context, events);

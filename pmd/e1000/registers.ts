@@ -23,6 +23,8 @@ export const enum Reg {
 
   // Interrupts, 82574
   ICR_82574 = 0x00c0,
+  /** Throttle of MSI and INTx. */
+  ITR_82574 = 0x00c4,
   IMS_82574 = 0x00d0,
   IMC_82574 = 0x00d8,
   EIAC_82574 = 0x00dc,
@@ -175,6 +177,8 @@ export const IVAR_VALID = 0x80;
 /** 82574: valid bit of a 4-bit entry; receive queue k has entry k, cause bit RXQ0 << k. */
 export const IVAR_82574_VALID = 0x8;
 export const CAUSE_82574_RXQ0 = 1 << 20;
+/** Without MSI-X: RXT0 of the 82574, RXDW of igb; a frame is in memory. */
+export const CAUSE_RX = 1 << 7;
 
 export const enum Rctl {
   EN = 1 << 1,

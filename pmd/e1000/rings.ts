@@ -1,6 +1,6 @@
 // A physical function's rings and the registers of its queues, in the order of the datasheets' chapters on receive and
 // transmit initialisation (82574, 4.6.5 and 4.6.6; 82576, 4.5.9 and 4.5.10).
-import type { InterruptLine, PciFunction } from "../../src/bus/pci-function.ts";
+import type { InterruptKind, InterruptLine, PciFunction } from "../../src/bus/pci-function.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type { DeviceConfig, DriverContext } from "../../src/ethdev/driver.ts";
 import type { QueueBlock } from "../../src/ethdev/queue-block.ts";
@@ -8,7 +8,7 @@ import { KIB, RING_SIZE_DEFAULT } from "../../src/limits.ts";
 import { IntelQueue } from "../intel/layout.ts";
 import { IntelRing } from "../intel/queue.ts";
 import type { Chip } from "./chips.ts";
-import { armRegister, routeInterrupts } from "./interrupts.ts";
+import { armRegister, interruptKind, routeInterrupts } from "./interrupts.ts";
 import { Dctl, Rctl, RingReg, SRRCTL_DROP_EN, Srrctl } from "./registers.ts";
 import { type Registers, waitFor } from "./registers-io.ts";
 import type { TransmitPosition } from "./watchdog.ts";
@@ -43,6 +43,7 @@ export class Rings {
   private rx: IntelRing[] = [];
   private tx: IntelRing[] = [];
   private lines: readonly InterruptLine[] = [];
+  private kind: InterruptKind = "msix";
 
   constructor(options: RingsOptions) {
     this.options = options;
@@ -112,19 +113,18 @@ export class Rings {
   /** A vector for each receive queue. */
   private enableInterrupts(queues: number): void {
     const { fn, chip, bar } = this.options;
-    if (fn.vectors.msix < queues) {
+    const kind = interruptKind(fn, queues);
+    if (!kind) {
       const has = `${fn.vectors.msix} MSI-X vectors by ${fn.access}`;
       const message = `${fn.address}: ${queues} receive queues are to wake lcores, but there are ${has}`;
-      throw new PollmodeError(
-        "INTERRUPT_VECTORS",
-        message,
-        "use fewer queues, or bind the device to vfio-pci",
-      );
+      const fix = "use fewer queues, or bind the device to vfio-pci";
+      throw new PollmodeError("INTERRUPT_VECTORS", message, fix);
     }
-    this.lines = fn.enableInterrupts("msix", queues);
+    this.kind = kind;
+    this.lines = fn.enableInterrupts(kind, queues);
     this.rx.forEach((ring, queue) => {
-      const { offset, value } = armRegister(chip, queue);
-      ring.armBy(bar + offset, value);
+      const { offset, value, clear } = armRegister(chip, kind, queue);
+      ring.armBy(bar + offset, value, clear === undefined ? 0 : bar + clear);
     });
   }
 
@@ -158,7 +158,7 @@ export class Rings {
       registers.write(at(RingReg.TAIL), 0);
       registers.write(at(RingReg.DCTL), THRESHOLDS | (chip.family === "igb" ? Dctl.ENABLE : Dctl.GRAN));
     }
-    if (this.lines.length > 0) routeInterrupts(registers, chip, this.rx.length);
+    if (this.lines.length > 0) routeInterrupts(registers, chip, this.kind, this.rx.length);
     await this.reach(this.rx.map((_, queue) => this.register("rx", queue, RingReg.DCTL)));
   }
 

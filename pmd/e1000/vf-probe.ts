@@ -1,6 +1,8 @@
 // Virtual functions of the 82576 and the I350: which they are, and how one is opened. In use are one receive queue, for
 // the kernel's PF driver spreads nothing over a VF's queues, and the transmit queues that the chip gives it.
+import { readPciDevice } from "../../src/bus/pci/scan.ts";
 import type { PciFunction } from "../../src/bus/pci-function.ts";
+import { PollmodeError } from "../../src/errors.ts";
 import type { DeviceEvents, DeviceInfo, DriverContext, EthDevice, PciId } from "../../src/ethdev/driver.ts";
 import { BarRegisters } from "./registers-io.ts";
 import { VfDevice } from "./vf-device.ts";
@@ -23,6 +25,20 @@ export const vfIds: readonly PciId[] = chips;
 
 export function isVf(device: number): boolean {
   return chips.some((chip) => chip.device === device);
+}
+
+/**
+ * With virtual functions the chip's queue 0 is the first one's, and its accesses to memory count as that function's
+ * (82576 datasheet, chapter 7, "Virtualization"): a PF would have to keep to other queues and serve them all.
+ */
+export function refuseWithVfs(address: string): void {
+  const count = readPciDevice(address).sriov?.numVfs ?? 0;
+  if (count === 0) return;
+  const message = `${address} has ${count} virtual functions, and so not its queues for itself`;
+  const fix =
+    `echo 0 > /sys/bus/pci/devices/${address}/sriov_numvfs; ` +
+    "or leave it to the kernel's igb and take one of its virtual functions";
+  throw new PollmodeError("PF_HAS_VFS", message, fix);
 }
 
 /** Errors: VF_PF_DOWN, VF_MAILBOX_TIMEOUT, VF_REFUSED. The caller closes the function then. */

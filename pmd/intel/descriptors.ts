@@ -25,12 +25,11 @@ export const enum RxStatus {
   /** Ignore checksum indication. Reserved in the 82576, another thing in the 82599. */
   IXSM = 1 << 2,
   /** The packet's tag was stripped. */
-  VP = 1 << 3,
+  VP_BIT = 3,
   /** Checked were UDP's, TCP's (82576: any L4) and IPv4's checksum. */
   UDPCS_BIT = 4,
   L4CS_BIT = 5,
   IPCS_BIT = 6,
-  VP_BIT = 3,
   /** Looped back from another function (82576 and later). */
   LB = 1 << 18,
   L4E_BIT = 29,
@@ -84,8 +83,8 @@ export const enum ContextExtended {
 
 /** The advanced context descriptor (82576, 7.2.2.2): word ADDRESS, then word STATUS. IDX is 0. */
 export const enum ContextAdvanced {
+  /** IPLEN is 8:0, the VLAN tag 31:16. */
   MACLEN_BIT = 9,
-  VLAN_BIT = 16,
   IPV4 = 1 << 10,
   /** L4T; 0 is UDP. */
   TCP = 1 << 11,

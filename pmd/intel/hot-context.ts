@@ -2,7 +2,7 @@
 // and which then holds for the packets after it; what is to be done to it stands in its data descriptors.
 //
 // Checksums of TCP and UDP: the application writes the pseudo header's sum (addresses, protocol, length; not inverted)
-// into the checksum field, and the NIC adds up from there.
+// into the checksum field, and the NIC adds up from there. The IPv4 header's checksum field must be 0.
 import { Mbuf, OlFlag, TxOffload } from "../../src/hot/layout.ts";
 import { r16, r32, w32 } from "../../src/hot/mem.ts";
 import { ContextAdvanced, ContextExtended, Header, TxCommand, TxStatus } from "./descriptors.ts";

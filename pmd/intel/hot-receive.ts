@@ -21,7 +21,7 @@ export function intelRxBurst(q: u32, pkts: u32, n: u32): u32 {
   const mbufs: u32 = r32(q + IntelQueue.MBUFS);
   const tail: u32 = r32(q + IntelQueue.TAIL);
   const room: u32 = r32(q + IntelQueue.ROOM);
-  const origin: u32 = r32(q + IntelQueue.ORIGIN);
+  const origin: u32 = r32(q + Queue.ORIGIN);
   const annotated: u32 = r32(q + IntelQueue.FLAGS) & IntelQueueFlag.ANNOTATED;
   const looked: u32 = (r32(q + IntelQueue.BAD_FRAME) | WHOLE) >>> 0;
   const start: u32 = r32(q + IntelQueue.HEAD);
@@ -48,8 +48,10 @@ export function intelRxBurst(q: u32, pkts: u32, n: u32): u32 {
     if (odd != 0 || length < <u32>IntelLimit.RECEIVED_MIN) {
       mbuf = gather(q, mbuf, status, length);
       partial = r32(q + IntelQueue.PARTIAL);
-      if (r32(q + Queue.RUN) == 0) break;
-      if (mbuf == 0) continue;
+      if (mbuf == 0) {
+        if (r32(q + Queue.RUN) == 0) break;
+        continue;
+      }
       total = r32(mbuf + Mbuf.PKT_LEN);
     }
     if (annotated != 0) annotate(q, mbuf, desc, status, word);
@@ -167,6 +169,8 @@ function place(q: u32, cache: u32, tail: u32, count: u32): void {
 /** Lets the queue's interrupt fire once, for an lcore that is about to sleep. */
 export function intelRxArm(q: u32): void {
   const register: u32 = r32(q + IntelQueue.ARM_REG);
+  const causes: u32 = r32(q + IntelQueue.ARM_CLEAR);
+  if (causes != 0) w32(q + IntelQueue.CAUSES, acquire32(causes)); // a load that nobody uses, compilers may leave out
   if (register != 0) publish32(register, r32(q + IntelQueue.ARM_VALUE));
 }
 

@@ -22,8 +22,6 @@ export const enum IntelQueue {
 
   /** Receive: bytes of a buffer, as the NIC was told. */
   ROOM = 92,
-  /** Mbuf's words PORT and NB_SEGS of a received packet: 1 << 16 | port. */
-  ORIGIN = 96,
   /** Receive: descriptors are given to the NIC in lots of so many, for each costs a write of the tail register. */
   LOT = 100,
   /** Receive: the packet whose last descriptor is still to come: its first and last mbuf. 0: none. */
@@ -53,6 +51,10 @@ export const enum IntelQueue {
   /** Receive: arena offset and value of the register write that lets the queue's interrupt fire once. 0: none. */
   ARM_REG = 152,
   ARM_VALUE = 156,
+  /** Receive: arena offset of a register whose reading takes causes back, before the arming. 0: none. */
+  ARM_CLEAR = 160,
+  /** What was read there last. */
+  CAUSES = 164,
 }
 
 export const enum IntelQueueFlag {

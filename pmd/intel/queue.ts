@@ -7,7 +7,7 @@
 // A receive ring is filled by the lcore's first burst, which also writes the tail register.
 import { PollmodeError } from "../../src/errors.ts";
 import { QueueBlock } from "../../src/ethdev/queue-block.ts";
-import { Queue, QueueKind } from "../../src/hot/layout.ts";
+import { QueueKind } from "../../src/hot/layout.ts";
 import { RING_SIZE_MAX } from "../../src/limits.ts";
 import type { IovaMap } from "../../src/memory/iova.ts";
 import type { MbufPool } from "../../src/memory/pool.ts";
@@ -16,7 +16,7 @@ import { Desc, RX_BAD_FRAME, RxStatus, TxCommand, TxStatus } from "./descriptors
 import { IntelLimit, IntelQueue, IntelQueueFlag } from "./layout.ts";
 
 /** What a ring needs of a DriverContext, and the addresses of the function that works on it. */
-export interface IntelRingMemory {
+interface IntelRingMemory {
   readonly private: Zone;
   readonly dma: Zone;
   readonly pool: MbufPool;
@@ -33,7 +33,7 @@ interface RingOptions {
   tailRegister: number;
 }
 
-export interface ReceiveRingOptions extends RingOptions {
+interface ReceiveRingOptions extends RingOptions {
   /**
    * Bytes that the NIC writes into one buffer at most (RCTL.BSIZE, SRRCTL.BSIZEPACKET). Default: the pool's dataRoom.
    */
@@ -48,7 +48,7 @@ export interface ReceiveRingOptions extends RingOptions {
   loopbackVlanSwapped?: boolean;
 }
 
-export interface TransmitRingOptions extends RingOptions {
+interface TransmitRingOptions extends RingOptions {
   /** extended: the 82574's data and context descriptors. advanced: 82576, I350, 82599. */
   format: "extended" | "advanced";
   /** Longest frame, without CRC. */
@@ -131,8 +131,11 @@ export class IntelRing {
     return ring;
   }
 
-  /** The register write (arena offset, value) that lets the receive queue's interrupt fire once. */
-  armBy(register: number, value: number): void {
+  /**
+   * The register write (arena offset, value) that lets the receive queue's interrupt fire once; `clear` is read before.
+   */
+  armBy(register: number, value: number, clear = 0): void {
+    this.block.set(IntelQueue.ARM_CLEAR, clear);
     this.block.set(IntelQueue.ARM_REG, register);
     this.block.set(IntelQueue.ARM_VALUE, value);
   }
@@ -148,9 +151,8 @@ export class IntelRing {
     this.block.set(IntelQueue.CONTEXT_FLAGS, 0xffff_ffff); // what no packet wants
   }
 
-  /** Lets the owning lcore work on it; the port has written its number into the block by now. */
+  /** Lets the owning lcore work on it. */
   run(): void {
-    this.block.set(IntelQueue.ORIGIN, (0x10000 | this.block.get(Queue.PORT)) >>> 0);
     this.block.run(QueueKind.INTEL);
   }
 

@@ -66,7 +66,7 @@ export function gather(q: u32): u32 {
     const bytes: u32 = min32(rest, room);
     const data: u32 = r32(mbuf + Mbuf.BUF) + Buffer.HEADROOM;
     take(data, bytes);
-    writeMbuf(mbuf, data, bytes, r32(q + Vring.ORIGIN));
+    writeMbuf(mbuf, data, bytes, r32(q + Queue.ORIGIN));
     if (first == 0) first = mbuf;
     else w32(last + Mbuf.NEXT, mbuf);
     last = mbuf;

@@ -24,8 +24,6 @@ export const enum Vring {
   SEGMENTS = 104,
   /** Scratch, private: u32 pairs {head or id, bytes} of the buffers that one packet took. */
   HEADS = 108,
-  /** What a received packet's Mbuf.PORT word says: the port, one segment. */
-  ORIGIN = 112,
   /** Bytes of frame that an mbuf of the queue's pool holds. */
   ROOM = 116,
   /** Scratch, private: one mbuf word for the pool. */

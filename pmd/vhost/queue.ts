@@ -1,6 +1,6 @@
 // One vring's control side on the device's end: takes what the peer says about it, checks it, lets an lcore run it.
 import { QueueBlock } from "../../src/ethdev/queue-block.ts";
-import { Queue, QueueKind } from "../../src/hot/layout.ts";
+import { QueueKind } from "../../src/hot/layout.ts";
 import type { MbufPool } from "../../src/memory/pool.ts";
 import type { Zone } from "../../src/memory/zone.ts";
 import type { BackendVring } from "../../src/vhostuser/vring.ts";
@@ -54,7 +54,6 @@ export class VhostQueue {
       [Vring.AVAIL_INDEX, position],
       [Vring.USED_INDEX, this.packed ? position : u16[(used >>> 1) + 1]!],
       [Vring.FLAGS, mergeable ? VringFlag.MERGEABLE : 0],
-      [Vring.ORIGIN, (0x10000 | this.block.get(Queue.PORT)) >>> 0],
     ] as const) {
       this.block.set(word, value);
     }

@@ -58,7 +58,7 @@ export function packedRxBurst(q: u32, pkts: u32, n: u32): u32 {
   const mbufs: u32 = r32(q + Virtq.MBUFS);
   const datas: u32 = r32(q + Virtq.DATA);
   const most: u32 = r32(q + Virtq.ROOM) - Frame.LENGTH_MIN;
-  const origin: u32 = r32(q + Virtq.ORIGIN);
+  const origin: u32 = r32(q + Queue.ORIGIN);
   const avail: u32 = r32(q + Virtq.AVAIL_INDEX);
   const start: u32 = r32(q + Virtq.USED_INDEX);
   const mergeable: u32 = r32(q + Virtq.FLAGS) & VirtqFlag.MERGEABLE;

@@ -43,7 +43,7 @@ export function begin(q: u32, index: u32, id: u32, length: u32): u32 {
   if (claim(q, id, index & (r32(q + Virtq.SIZE) - 1)) == 0) return 0;
   const mbuf: u32 = r32(r32(q + Virtq.MBUFS) + (id << 2));
   const data: u32 = r32(r32(q + Virtq.DATA) + (id << 2));
-  writeMbuf(mbuf, data, length - Header.BYTES, r32(q + Virtq.ORIGIN));
+  writeMbuf(mbuf, data, length - Header.BYTES, r32(q + Queue.ORIGIN));
   return mbuf;
 }
 
@@ -63,7 +63,7 @@ export function join(q: u32, index: u32, id: u32, length: u32, head: u32, last: 
   }
   const mbuf: u32 = r32(r32(q + Virtq.MBUFS) + (id << 2));
   const data: u32 = r32(r32(q + Virtq.DATA) + (id << 2));
-  writeMbuf(mbuf, data - Header.BYTES, length, r32(q + Virtq.ORIGIN));
+  writeMbuf(mbuf, data - Header.BYTES, length, r32(q + Queue.ORIGIN));
   w32(last + Mbuf.NEXT, mbuf);
   w32(head + Mbuf.PKT_LEN, r32(head + Mbuf.PKT_LEN) + length);
   return mbuf;

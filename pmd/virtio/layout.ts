@@ -37,8 +37,6 @@ export const enum Virtq {
   KICKED_INDEX = 132,
   /** Arena offset of a virtio_net_hdr of zeros in shared memory, for frames without headroom. */
   ZERO_HEADER = 136,
-  /** What a received packet's Mbuf.PORT word says: the port, one segment. */
-  ORIGIN = 140,
 }
 
 export const enum VirtqFlag {

@@ -60,7 +60,6 @@ export class VirtQueue {
     this.block.set(Virtq.USED, used);
     this.block.set(Virtq.ZERO_HEADER, zeroHeader);
     this.block.set(Virtq.ROOM, pool.dataRoom);
-    this.block.set(Virtq.ORIGIN, (0x10000 | port) >>> 0);
   }
 
   get receives(): boolean {

@@ -1,5 +1,6 @@
 // Vector variants of the receive loops; the contract stands in simd.ts.
 import { r32 } from "../../src/hot/mem.ts";
+import { Queue } from "../../src/hot/layout.ts";
 import { Frame, Header, Virtq, VirtqFlag } from "./layout.ts";
 
 export function takeQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
@@ -10,7 +11,7 @@ export function takeQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
   const mbufs: u32 = r32(q + Virtq.MBUFS);
   const datas: u32 = r32(q + Virtq.DATA);
   const mergeable: u32 = flags & VirtqFlag.MERGEABLE;
-  const origin: u64 = <u64>r32(q + Virtq.ORIGIN);
+  const origin: u64 = <u64>r32(q + Queue.ORIGIN);
   // a length from Header + Frame.LENGTH_MIN to Header + ROOM, by one unsigned comparison
   const least = i32x4.splat(Header.BYTES + Frame.LENGTH_MIN);
   const most = i32x4.splat(r32(q + Virtq.ROOM) - Frame.LENGTH_MIN);
@@ -56,7 +57,7 @@ export function takePackedQuads(q: u32, position: u32, n: u32, pkts: u32): u32 {
   const mbufs: u32 = r32(q + Virtq.MBUFS);
   const datas: u32 = r32(q + Virtq.DATA);
   const mergeable: u32 = flags & VirtqFlag.MERGEABLE;
-  const origin: u64 = <u64>r32(q + Virtq.ORIGIN);
+  const origin: u64 = <u64>r32(q + Queue.ORIGIN);
   const least = i32x4.splat(Header.BYTES + Frame.LENGTH_MIN);
   const most = i32x4.splat(r32(q + Virtq.ROOM) - Frame.LENGTH_MIN);
   const header = i32x4.splat(Header.BYTES);

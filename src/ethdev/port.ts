@@ -94,8 +94,10 @@ export class Port extends EventEmitter<PortEvents> {
     }
     checkConfig(`port ${this.id} (${this.name})`, this.info, config);
     await this.device.configure(config);
-    for (const queue of [...this.rxQueues, ...this.txQueues])
+    for (const queue of [...this.rxQueues, ...this.txQueues]) {
       this.arena.u32[(queue + Queue.PORT) >>> 2] = this.id;
+      this.arena.u32[(queue + Queue.ORIGIN) >>> 2] = 0x10000 | this.id;
+    }
     this.state = "configured";
   }
 

@@ -25,6 +25,7 @@ export class QueueBlock {
     this.arena = zone.arena;
     this.offset = zone.allocate(what, Queue.BLOCK_BYTES);
     this.set(Queue.PORT, port);
+    this.set(Queue.ORIGIN, (0x10000 | port) >>> 0);
     this.set(Queue.INDEX, index);
   }
 

@@ -115,6 +115,8 @@ export const enum Queue {
   INDEX = 20,
   /** The owning lcore's cache of the queue's pool. */
   CACHE = 24,
+  /** Mbuf's words PORT and NB_SEGS of a packet received here: 1 << 16 | port. */
+  ORIGIN = 28,
   /** f64 counters. */
   PACKETS = 32,
   BYTES = 40,

@@ -44,7 +44,7 @@ export class VhostPair {
         [Vring.SEGMENTS, scratch],
         [Vring.HEADS, scratch + segments],
         [Vring.SCRATCH, scratch + segments + Segment.MAX * 12],
-        [Vring.ORIGIN, 0x10005],
+        [Queue.ORIGIN, 0x10005],
         [Vring.ROOM, rig.pool.dataRoom],
       ];
       for (const [word, value] of words) block.set(word, value);

@@ -38,6 +38,7 @@ class Rig implements AsyncDisposable {
   readonly calls: string[] = [];
   readonly bar: number;
   pciStatus = 0;
+  vectors = { msix: 5, msi: 1, intx: 1 };
   device!: ChipDevice;
 
   private constructor(name: Name, memory: Memory) {
@@ -65,9 +66,8 @@ class Rig implements AsyncDisposable {
   }
 
   private fn(): PciFunction {
-    const vectors = { msix: 5, msi: 1, intx: 1 };
     return {
-      ...{ address, access: "vfio", iova: this.memory.iova, vectors },
+      ...{ address, access: "vfio", iova: this.memory.iova, vectors: this.vectors },
       setBusMaster: (on: boolean) => void this.calls.push(`master ${on}`),
       enableInterrupts: (kind: InterruptKind, count: number): InterruptLine[] => {
         this.calls.push(`${kind} ${count}`);
@@ -145,6 +145,7 @@ for (const name of Object.keys(ids) as Name[]) {
     t.ok(model.get(Reg.TCTL) & Tctl.EN);
     t.equal(model.get(Reg.RXCSUM), Rxcsum.IPOFLD | Rxcsum.TUOFLD | Rxcsum.PCSD);
     t.ok(model.get(Reg.CTRL) & Ctrl.SLU);
+    t.equal(model.get(Reg.VET), 0x8100);
     t.ok(model.get(Reg.CTRL) & Ctrl.VME);
     t.ok(model.get(Reg.CTRL_EXT) & CtrlExt.DRV_LOAD);
     if (!igb) t.ok(model.get(Reg.RFCTL) & Rfctl.EXSTEN);
@@ -234,6 +235,33 @@ t.test("interrupts: more queues than vectors", async (t) => {
   await using rig = await Rig.make("82576");
   const asked = { rxQueues: 6, txQueues: 1, rxInterrupts: true };
   await t.rejects(rig.device.configure(asked), { code: "INTERRUPT_VECTORS", message: /6.*5 MSI-X/ });
+});
+
+t.test("interrupts of one vector for all causes", async (t) => {
+  for (const [name, mask, causes, throttle] of [
+    ["82574", Reg.IMS_82574, Reg.ICR_82574, Reg.ITR_82574] as const,
+    ["82576", Reg.IMS, Reg.ICR, Reg.EITR] as const,
+  ]) {
+    for (const [kind, vectors] of [
+      ["msi", { msix: 0, msi: 1, intx: 1 }] as const,
+      ["intx", { msix: 0, msi: 0, intx: 1 }] as const,
+    ]) {
+      await using rig = await Rig.make(name, (one) => {
+        one.vectors = vectors;
+      });
+      t.ok(rig.device.info.rxInterrupts);
+      await rig.start({ rxInterrupts: true });
+      t.ok(rig.calls.includes(`${kind} 1`));
+      const words = [IntelQueue.ARM_REG, IntelQueue.ARM_VALUE, IntelQueue.ARM_CLEAR];
+      const arm = words.map((word) => rig.queueWord(rig.device.rxQueues[0]!, word));
+      t.same(arm, [rig.bar + mask, 1 << 7, rig.bar + causes], `${name}, ${kind}`);
+      t.equal(rig.at(throttle) > 0, true);
+      t.same([rig.model.get(Reg.GPIE), rig.model.get(Reg.IVAR_82574)], [0, 0]);
+      await rig.device.stop();
+      const two = { rxQueues: 2, txQueues: 1, rxInterrupts: true };
+      await t.rejects(rig.device.configure(two), { code: "INTERRUPT_VECTORS" });
+    }
+  }
 });
 
 t.test("82574: buffers of a size that RCTL can say", async (t) => {

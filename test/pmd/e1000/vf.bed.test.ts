@@ -14,6 +14,7 @@ import {
   kernelPeer,
   lastJson,
   shell,
+  type UserDriver,
 } from "../../lab/support.ts";
 import type { StepResult, VfStep } from "./guest/vf-steps.ts";
 
@@ -94,8 +95,8 @@ async function jumboAndSleep(t: Tap, lab: Lab, vf: string, peer: string): Promis
   await endKernelPeer(lab);
 }
 
-async function audit(t: Tap, lab: Lab, vf: string, peer: string): Promise<void> {
-  await lab.bind(peer, "vfio-pci");
+async function audit(t: Tap, lab: Lab, vf: string, peer: string, driver: UserDriver = "vfio-pci") {
+  await lab.bind(peer, driver);
   const total = million;
   const settings: AuditSettings = { nics: [vf, peer], total, sizeMin: 60, sizeMax: 1514, window: 400 };
   type Report = { flows: object[]; faults: object[]; pool: string[]; seconds: number };
@@ -251,6 +252,7 @@ t.test("with an IOMMU, the PF on vfio-pci", { skip: missing }, async (t) => {
     isPfAway: boolean;
     inUse: string;
     unserved: { code: string; fix: string };
+    withVfs: { code: string; fix: string };
     left: string[];
   };
   const report = await guestNode<Report>(lab, "vf-token", pf);
@@ -264,6 +266,7 @@ t.test("with an IOMMU, the PF on vfio-pci", { skip: missing }, async (t) => {
   t.ok(report.isPfAway, "no program serves as its PF's driver");
   t.equal(report.inUse, "PCI_IN_USE", "they are not taken from under a program");
   t.match(report.unserved, { code: "VF_PF_DOWN", fix: `bind ${pf} to igb: on vfio-pci it does not` });
+  t.match(report.withVfs, { code: "PF_HAS_VFS", fix: /sriov_numvfs/ });
   t.same(report.left, []);
   await lab.bind(pf, "igb");
   t.match(await shell(lab, `ls ${sysfs}/${pf}/net`), /\w/, "the kernel takes the PF back");
@@ -274,9 +277,10 @@ t.test("without an IOMMU", { skip: missing }, async (t) => {
   await using lab = await Lab.boot({ nics: [...nics], iommu: false });
   const [pf, peer] = lab.nics.map(({ address }) => address) as [string, string];
   const { vf } = await makeVfs(lab, pf);
-  for (const driver of ["vfio-pci", "igb_uio"] as const) {
+  for (const driver of ["vfio-pci", "uio_pci_generic", "igb_uio"] as const) {
     await lab.bind(vf, driver);
     await t.test(`${driver}: the kernel pings the VF`, (t) => ping(t, lab, vf, peer));
+    await t.test(`${driver}: a million frames each way`, (t) => audit(t, lab, vf, peer, driver));
     await lab.bind(peer, "none");
   }
 });

@@ -288,6 +288,12 @@ onEngines("the interrupt: armed, and what is pending", options, (t, rig) => {
   t.equal(rig.word(pair.registers + 8), 0x10);
   pair.nic.rx.deliver(makeFrame(1, 60));
   t.equal(hot.rxPending(pair.rxq), 1);
+  rig.put(pair.registers + 8, 0);
+  rig.put(pair.registers + 12, 0x51);
+  pair.rx.armBy(pair.registers + 8, 0x20, pair.registers + 12);
+  hot.rxArm(pair.rxq);
+  t.equal(rig.word(pair.registers + 8), 0x20, "after causes are read");
+  t.equal(pair.rx.block.get(IntelQueue.CAUSES), 0x51);
   pair.rx.halt();
   rig.put(pair.registers + 8, 0);
   hot.rxArm(pair.rxq);

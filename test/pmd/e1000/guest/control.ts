@@ -196,6 +196,10 @@ async function checksums() {
     const shape: Shape = { ip, l4, l2: 14, l3: ip === 4 ? 20 : 40 };
     const frame = ipFrame(7, 200, shape);
     frame.set([...own, ...sender.port.mac]);
+    const at = shape.l2 + shape.l3;
+    if (ip === 4) frame.writeUInt16BE(0, shape.l2 + 6); // no fragment
+    if (l4 === "udp") frame.writeUInt16BE(frame.length - at, at + 4);
+    else frame[at + 12] = 0x50;
     const l4Flag = l4 === "tcp" ? OlFlag.TX_TCP_CKSUM : OlFlag.TX_UDP_CKSUM;
     const flags = l4Flag | (ip === 4 ? OlFlag.TX_IP_CKSUM | OlFlag.TX_IPV4 : 0);
     sender.send(frame, { flags, l2: shape.l2, l3: shape.l3 });

@@ -17,7 +17,7 @@ using wrong = environment({ vfToken: randomUUID() });
 const read = (device: PciFunction, offset: number) =>
   ours.arena.u32[(device.mapBar(0).offset + offset) >>> 2]!;
 
-/** A port of the VF, whose PF nobody drives. */
+/** A port of it: of a VF whose PF nobody drives, of a PF that has VFs. */
 async function attemptStart(address: string): Promise<{ code: string; fix: string } | undefined> {
   try {
     await using _pm = await Pollmode.start({ allow: [address], vfioVfToken: vfToken, noHuge: true });
@@ -43,5 +43,6 @@ try {
 }
 virtual.close();
 const unserved = await attemptStart(vf!);
+const withVfs = await attemptStart(pf);
 const left = await setNumVfs(pf, 0);
-print({ vfs: [vf, second], refusals, status, isPfAway, inUse, unserved, left });
+print({ vfs: [vf, second], refusals, status, isPfAway, inUse, unserved, withVfs, left });
