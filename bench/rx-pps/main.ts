@@ -49,7 +49,7 @@ function print(text: string): number {
 
 /** Mistakes that only the engine or a driver can see, but that lie in the command line. */
 function isBadInput(error: unknown): boolean {
-  const codes = /^(DEVARGS|DRIVER_UNKNOWN|QUEUE_COUNT|FORWARD_OPTION|POOL_OPTION|OPTION_)/;
+  const codes = /^(DEVARGS|DRIVER_UNKNOWN|PCI_UNKNOWN|QUEUE_COUNT|FORWARD_OPTION|POOL_OPTION|OPTION_)/;
   return error instanceof PollmodeError && codes.test(error.code);
 }
 

@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Devargs } from "../../src/eal/devargs.ts";
 import { shows, WARNING } from "../../src/eal/log.ts";
+import { pciDevicesOf } from "../../src/engine/devices.ts";
+import { PollmodeError } from "../../src/errors.ts";
 import type { Port } from "../../src/ethdev/port.ts";
 import type { StreamSpec } from "../../src/forward/streams.ts";
 import type { LcoreControl } from "../../src/lcore/lcores.ts";
@@ -42,8 +44,10 @@ export interface Session {
 
 export async function openSession(settings: Settings, say: (text: string) => void): Promise<Session> {
   const { eal, queues } = settings;
-  const given = eal.allow.length + eal.vdevs.length;
+  const allow = eal.noPci ? [] : pciDevicesOf(eal);
+  const given = allow.length + eal.vdevs.length;
   const builtIn = given === 0;
+  if (builtIn && eal.block.length > 0) throw nothingLeft(eal.block);
   const cpus = threadCpus();
   const queueCount = queues * (builtIn ? 1 : given);
   const placement = place({ lcores: eal.lcores, cpus, queues: queueCount, generator: builtIn });
@@ -63,7 +67,7 @@ export async function openSession(settings: Settings, say: (text: string) => voi
     warn: (text) => {
       if (shows(eal.logLevels, "pollmode", WARNING)) say(text);
     },
-    allow: eal.allow,
+    allow,
     vdev: eal.vdevs,
     ...(eal.vfioVfToken ? { vfioVfToken: eal.vfioVfToken } : {}),
     ...(prefixGiven ? { filePrefix: eal.filePrefix } : {}),
@@ -95,6 +99,15 @@ export async function openSession(settings: Settings, say: (text: string) => voi
     folder?.remove();
     throw error;
   }
+}
+
+function nothingLeft(block: readonly string[]): PollmodeError {
+  const message = `--block ${block.join(" --block ")}: no other NIC is bound to vfio-pci, uio_pci_generic or igb_uio`;
+  return new PollmodeError(
+    "OPTION_CONFLICT",
+    message,
+    "bind one, or name a port: -a 0000:01:00.0, --vdev net_null0",
+  );
 }
 
 /** A folder of our own for the socket; gone when the process ends, whichever way it does. */

@@ -1,8 +1,8 @@
 // What wakes an lcore (82574 datasheet, 7.4; 82576 datasheet, 7.3). The link is polled instead: 10 reads a second cost
 // nothing, and work alike whatever interrupts a kernel interface offers.
 //
-//   MSI-X       receive queue k has vector k. One that has fired is cleared and masked by the chip itself until an lcore
-//               that is about to sleep arms it again.
+//   MSI-X       receive queue k has vector k. One that fired is cleared and masked by the chip itself until an
+//               lcore that is about to sleep arms it again.
 //   MSI, INTx   one for all causes, so for one receive queue. ICR keeps the cause until it is read, which arming does.
 //               Under load nothing reads it, so nothing more fires; INTx fires once more when it is let to.
 import type { InterruptKind, PciFunction } from "../../src/bus/pci-function.ts";
@@ -30,10 +30,9 @@ export interface ArmRegister {
 /** The register write that lets a queue's interrupt fire once. */
 export function armRegister({ family }: Chip, kind: InterruptKind, queue: number): ArmRegister {
   if (kind !== "msix") {
-    if (family === "82574") return { offset: Reg.IMS_82574, value: CAUSE_RX, clear: Reg.ICR_82574 };
     return { offset: Reg.IMS, value: CAUSE_RX, clear: Reg.ICR };
   }
-  if (family === "82574") return { offset: Reg.IMS_82574, value: CAUSE_82574_RXQ0 << queue };
+  if (family === "82574") return { offset: Reg.IMS, value: CAUSE_82574_RXQ0 << queue };
   return { offset: Reg.EIMS, value: 1 << queue };
 }
 

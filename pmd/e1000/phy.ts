@@ -14,7 +14,7 @@ export function requireCopper(registers: Registers, { family, name }: Chip, addr
   const mode = family === "igb" ? (registers.read(Reg.CTRL_EXT) >>> CtrlExt.LINK_MODE_SHIFT) & 3 : 0;
   if (mode === 0) return;
   const kind = ["copper", "1000BASE-KX", "SGMII", "SerDes"][mode];
-  const message = `${address}: this ${name} port is ${kind} (CTRL_EXT.LINK_MODE ${mode}), of which the driver has copper`;
+  const message = `${address}: this ${name} port is ${kind} (CTRL_EXT.LINK_MODE ${mode}), the driver has copper alone`;
   throw new PollmodeError("NOT_SUPPORTED", message, "leave it to the kernel's igb, and take a copper port");
 }
 

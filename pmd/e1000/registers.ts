@@ -21,12 +21,14 @@ export const enum Reg {
   /** igb. */
   SW_FW_SYNC = 0x5b5c,
 
+  // Interrupts. igb has these three at 0x1500, 0x1508 and 0x150c as well, but QEMU's igb has not.
+  ICR = 0x00c0,
+  IMS = 0x00d0,
+  IMC = 0x00d8,
+
   // Interrupts, 82574
-  ICR_82574 = 0x00c0,
   /** Throttle of MSI and INTx. */
   ITR_82574 = 0x00c4,
-  IMS_82574 = 0x00d0,
-  IMC_82574 = 0x00d8,
   EIAC_82574 = 0x00dc,
   IAM_82574 = 0x00e0,
   IVAR_82574 = 0x00e4,
@@ -34,9 +36,6 @@ export const enum Reg {
   EITR_82574 = 0x00e8,
 
   // Interrupts, igb
-  ICR = 0x1500,
-  IMS = 0x1508,
-  IMC = 0x150c,
   GPIE = 0x1514,
   EIMS = 0x1524,
   EIMC = 0x1528,

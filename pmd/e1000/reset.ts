@@ -52,13 +52,9 @@ async function stopMaster(registers: Registers): Promise<void> {
 
 /** None is delivered, none is kept. */
 function maskInterrupts(registers: Registers, family: Chip["family"]): void {
-  if (family === "82574") {
-    registers.write(Reg.IMC_82574, ALL_INTERRUPTS);
-    registers.read(Reg.ICR_82574);
-    return;
-  }
   registers.write(Reg.IMC, ALL_INTERRUPTS);
-  registers.write(Reg.EIMC, ALL_INTERRUPTS);
   registers.read(Reg.ICR);
+  if (family === "82574") return;
+  registers.write(Reg.EIMC, ALL_INTERRUPTS);
   registers.read(Reg.EICR);
 }

@@ -94,6 +94,7 @@ t.test("wrong values", async (t) => {
     ["--no-huge=1", "OPTION_VALUE", /--no-huge takes no value/],
     ["--file-prefix a/b", "OPTION_VALUE", /cannot be part of a file name/],
     ["--iova-mode dc", "OPTION_VALUE", /neither va nor pa/],
+    ["--vfio-vf-token 12", "OPTION_VALUE", /"12" is no UUID/],
     ["--log-level loud", "OPTION_VALUE", /"loud" is no level/],
     ["--log-level :7", "OPTION_VALUE", /is no level/],
     ["--vdev net_null0 --vdev net_null0", "DEVARGS_REPEATED", /net_null0 is given twice/],
@@ -154,6 +155,12 @@ t.test("a program's own options among the EAL's", async (t) => {
   const free = parseProgram(["word", "--json", "--", "--not-ours"], own, { words: true });
   t.same([free.words, free.rest], [["word"], ["--not-ours"]]);
   t.throws(() => parseProgram(["--duratoin", "3"], own), { code: "OPTION_UNKNOWN", fix: /--duration/ });
+});
+
+t.test("the VF token is a UUID", async (t) => {
+  const uuid = "14D63F20-8445-11EA-8900-1F9CE7D5650D";
+  t.equal(parseEal(["--vfio-vf-token", uuid]).eal.vfioVfToken, uuid.toLowerCase());
+  t.equal(parseEal([]).eal.vfioVfToken, undefined);
 });
 
 t.test("clashing tables are a mistake in the program", async (t) => {

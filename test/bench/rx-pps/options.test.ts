@@ -13,10 +13,16 @@ t.test("nothing given", async (t) => {
     queues: 1,
     frameBytes: 64,
     app: "touch",
+    rxInterrupt: false,
     engine: "wasm",
     json: false,
     plot: undefined,
   });
+});
+
+t.test("receive interrupts are for ports that are given", async (t) => {
+  t.equal(parse("-a 0000:01:00.0 --rx-interrupt").rxInterrupt, true);
+  t.throws(() => parse("--rx-interrupt"), { code: "OPTION_CONFLICT", fix: /-a/ });
 });
 
 t.test("everything given, among EAL options", async (t) => {

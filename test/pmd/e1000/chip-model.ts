@@ -74,7 +74,7 @@ export class ChipModel implements Registers {
     this.chip = chip;
     const own = chip.family === "igb" ? STATISTICS_IGB : STATISTICS_82574;
     this.cleared = new Set<number>([...Object.values(STATISTICS), ...Object.values(own)]);
-    this.cleared.add(chip.family === "igb" ? Reg.ICR : Reg.ICR_82574).add(Reg.EICR);
+    this.cleared.add(Reg.ICR).add(Reg.EICR);
     for (let queue = 0; queue < chip.queues; queue++) this.cleared.add(this.rx(queue, RingReg.RQDPC));
     Buffer.from(this.nvm.buffer).set(MAC);
     this.nvm[3] = 0x1234;
@@ -163,18 +163,13 @@ export class ChipModel implements Registers {
     else if (offset === Reg.EERD) this.readNvm(value);
     else if (offset === Reg.MDIC) this.accessPhy(value);
     else if (offset === Reg.SWSM) this.writeSemaphore(value);
-    else if (offset === Reg.IMC || offset === Reg.IMC_82574) this.unmask(offset, value);
+    else if (offset === Reg.IMC) this.set(Reg.IMS, this.get(Reg.IMS) & ~value);
     else if (offset === Reg.EIMC) this.set(Reg.EIMS, this.get(Reg.EIMS) & ~value);
     else if (this.isQueueControl(offset)) this.writeQueueControl(offset, value);
     else {
       this.checkOrder(offset, value);
       this.set(offset, value);
     }
-  }
-
-  private unmask(offset: number, value: number): void {
-    const mask = offset === Reg.IMC ? Reg.IMS : Reg.IMS_82574;
-    this.set(mask, this.get(mask) & ~value);
   }
 
   private writeControl(value: number): void {

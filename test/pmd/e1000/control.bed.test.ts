@@ -1,14 +1,17 @@
-// The control side of the physical functions in the lab, 82574 and 82576 to each other: addresses, groups, modes, VLANs,
-// MTU, RSS by Microsoft's published hashes, checksums both ways, counters, a link that goes and comes.
+// The control side of the physical functions in the lab, 82574 and 82576 to each other: addresses, groups, modes,
+// VLANs, MTU, RSS by Microsoft's published hashes, checksums both ways, counters, a link that goes and comes. And
+// lcores that sleep until an interrupt of each kind wakes them.
 import { fileURLToPath } from "node:url";
 import t from "tap";
 import { OlFlag } from "../../../src/hot/layout.ts";
 import { Lab, labBed } from "../../beds/lab/lab.ts";
-import { lastJson } from "../../lab/support.ts";
+import { endKernelPeer, guestEnd, guestStart, kernelPeer, lastJson, shell } from "../../lab/support.ts";
 import type { ControlSettings } from "./guest/control.ts";
 
 const missing = labBed.missing() ?? false;
 t.setTimeout(600_000);
+
+type Tap = Pick<typeof t, "match" | "ok">;
 
 const ids = { e1000e: 0x10d3, igb: 0x10c9 };
 const good = OlFlag.RX_L4_CKSUM_GOOD;
@@ -76,4 +79,37 @@ t.test("with an IOMMU", { skip: missing }, async (t) => {
       for (const [what, value] of Object.entries(wanted)) t.same(found[what], value, what);
     });
   }
+});
+
+/** A sleeper whose interrupt does not come wakes after 200 ms by itself: a tenth of a second on the average. */
+const WAKE_MS_MAX = 50;
+
+async function wakes(t: Tap, lab: Lab, driver: "uio_pci_generic" | "igb_uio" | "vfio-pci"): Promise<void> {
+  const [e1000e, igb] = lab.nics.map(({ address }) => address) as [string, string];
+  for (const [ours, theirs, kernel] of [[e1000e, igb, "igb"] as const, [igb, e1000e, "e1000e"] as const]) {
+    await lab.bind(ours, driver);
+    await kernelPeer(lab, theirs, kernel, "10.77.0.1/24");
+    const settings = { nics: [ours], config: { rxInterrupts: true }, rxInterrupt: true };
+    const echo = await guestStart(lab, "echo", settings);
+    const text = await shell(lab, "ip netns exec peer ping -q -c 30 -i 0.1 -W 2 10.77.0.2");
+    const { sleeps } = await guestEnd<{ sleeps: number }>(echo);
+    const [, average = "?"] = /= [\d.]+\/([\d.]+)\//.exec(text) ?? [];
+    t.match(text, /30 received/);
+    t.ok(Number(average) < WAKE_MS_MAX, `${ours}: answers after ${average} ms`);
+    t.ok(sleeps >= 20, `${sleeps} sleeps`);
+    await endKernelPeer(lab);
+    await lab.bind(ours, "none");
+  }
+}
+
+t.test("without an IOMMU", { skip: missing }, async (t) => {
+  await labBed.setup();
+  await using lab = await Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }], iommu: false });
+  await t.test("interrupts: INTx by uio_pci_generic", (t) => wakes(t, lab, "uio_pci_generic"));
+  await t.test("interrupts: MSI-X by igb_uio", (t) => wakes(t, lab, "igb_uio"));
+  await t.test("interrupts: MSI by igb_uio", async (t) => {
+    await shell(lab, "rmmod igb_uio && modprobe igb_uio intr_mode=msi");
+    await wakes(t, lab, "igb_uio");
+  });
+  await t.test("interrupts: MSI-X by vfio-pci", (t) => wakes(t, lab, "vfio-pci"));
 });

@@ -220,9 +220,9 @@ for (const name of Object.keys(ids) as Name[]) {
       );
       t.equal(model.get(Reg.EITR), 0);
     } else {
-      t.same(arm(1), [rig.bar + Reg.IMS_82574, 1 << 21]);
+      t.same(arm(1), [rig.bar + Reg.IMS, 1 << 21]);
       t.equal(model.get(Reg.IVAR_82574), 0x98);
-      t.same([model.get(Reg.EIAC_82574), model.get(Reg.IMS_82574)], [3 << 20, 0]);
+      t.same([model.get(Reg.EIAC_82574), model.get(Reg.IMS)], [3 << 20, 0]);
     }
     await device.stop();
     await device.configure({ rxQueues: 1, txQueues: 1 });
@@ -238,10 +238,7 @@ t.test("interrupts: more queues than vectors", async (t) => {
 });
 
 t.test("interrupts of one vector for all causes", async (t) => {
-  for (const [name, mask, causes, throttle] of [
-    ["82574", Reg.IMS_82574, Reg.ICR_82574, Reg.ITR_82574] as const,
-    ["82576", Reg.IMS, Reg.ICR, Reg.EITR] as const,
-  ]) {
+  for (const [name, throttle] of [["82574", Reg.ITR_82574] as const, ["82576", Reg.EITR] as const]) {
     for (const [kind, vectors] of [
       ["msi", { msix: 0, msi: 1, intx: 1 }] as const,
       ["intx", { msix: 0, msi: 0, intx: 1 }] as const,
@@ -254,7 +251,7 @@ t.test("interrupts of one vector for all causes", async (t) => {
       t.ok(rig.calls.includes(`${kind} 1`));
       const words = [IntelQueue.ARM_REG, IntelQueue.ARM_VALUE, IntelQueue.ARM_CLEAR];
       const arm = words.map((word) => rig.queueWord(rig.device.rxQueues[0]!, word));
-      t.same(arm, [rig.bar + mask, 1 << 7, rig.bar + causes], `${name}, ${kind}`);
+      t.same(arm, [rig.bar + Reg.IMS, 1 << 7, rig.bar + Reg.ICR], `${name}, ${kind}`);
       t.equal(rig.at(throttle) > 0, true);
       t.same([rig.model.get(Reg.GPIE), rig.model.get(Reg.IVAR_82574)], [0, 0]);
       await rig.device.stop();

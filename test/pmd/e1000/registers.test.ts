@@ -39,7 +39,7 @@ const tables: Record<string, number> = {
   RSSRK: 10,
 };
 const only82574 = /_82574$|^(EXTCNF_CTRL|GCR2|TARC0)$/;
-const onlyIgb = /^(SW_FW_SYNC|ICR|IMS|IMC|GPIE|EIMS|EIMC|EIAC|EIAM|EICR|EITR|IVAR0|RLPML|RAL_HIGH)$/;
+const onlyIgb = /^(SW_FW_SYNC|GPIE|EIMS|EIMC|EIAC|EIAM|EICR|EITR|IVAR0|RLPML|RAL_HIGH)$/;
 
 type Words = { name: string; offset: number; words: number }[];
 

@@ -1,4 +1,5 @@
-// The watchdog over a transmit queue that stands still: stopped only if it has work, the link is up and nobody paused it.
+// The watchdog over a transmit queue that stands still: stopped only if it has work, the link is up and nobody paused
+// it.
 import t from "tap";
 import { Watchdog } from "../../../pmd/e1000/watchdog.ts";
 import { QueueBlock } from "../../../src/ethdev/queue-block.ts";
