@@ -87,6 +87,25 @@ t.test("with an IOMMU", { skip: missing ?? false }, async (t) => {
   await dpdkBed.setup();
   await using lab = await Lab.boot({ nics: [...nics] });
   await t.test("vfio-pci", (t) => everyWay(t, lab, "vfio-pci"));
+  await t.test("the TypeScript engine", async (t) => {
+    const total = million / 20;
+    const addresses = lab.nics.map(({ address }) => address);
+    const settings: AuditSettings = { nics: addresses, engine: { engine: "ts" }, total, ...frames };
+    checkAudit(t, await guestRun<AuditReport>(lab, "audit", settings, 120_000), total);
+  });
+  await t.test("frames of several buffers", async (t) => {
+    const total = million / 10;
+    const addresses = lab.nics.map(({ address }) => address);
+    const settings: AuditSettings = {
+      nics: addresses,
+      mtu: 9000,
+      total,
+      ...frames,
+      sizeMax: 9014,
+      window: 64,
+    };
+    checkAudit(t, await guestRun<AuditReport>(lab, "audit", settings, 120_000), total);
+  });
 });
 
 t.test("without an IOMMU", { skip: missing ?? false }, async (t) => {
