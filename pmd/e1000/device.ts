@@ -154,7 +154,7 @@ export class ChipDevice implements EthDevice {
     this.watchdog.begin();
     this.lost = false;
     this.started = true;
-    this.watch = setInterval(() => this.look(), WATCH_INTERVAL_MS);
+    this.watch = setInterval(() => this.look(), WATCH_INTERVAL_MS).unref();
   }
 
   /** 82574, 4.6.3; 82576, 4.5.6. */

@@ -93,7 +93,7 @@ export class VfDevice implements EthDevice {
       }
       this.started = true;
       this.reportLink();
-      this.watch = setInterval(() => this.look(), WATCH_INTERVAL_MS);
+      this.watch = setInterval(() => this.look(), WATCH_INTERVAL_MS).unref();
     });
   }
 
