@@ -1,6 +1,7 @@
 // IP packets as they are on the wire, complete with checksums; and what a hash is taken over.
-import { ipFrame, type Shape } from "../../pmd/intel/packets.ts";
+
 import { sum16 } from "../../pmd/intel/nic-model.ts";
+import { ipFrame, type Shape } from "../../pmd/intel/packets.ts";
 
 export type PacketKind = "tcp" | "udp" | "other";
 

@@ -1,10 +1,18 @@
 // Checksums and the spreading over queues: what the NIC says of packets that the kernel's driver sends, and what the
 // kernel's driver sees of packets that are to be completed by the NIC. Part of features.ts.
-import { OlFlag } from "../../../src/hot/layout.ts";
+
 import type { RssType } from "../../../src/ethdev/driver.ts";
+import { OlFlag } from "../../../src/hot/layout.ts";
 import { toeplitz } from "../../pmd/e1000/toeplitz.ts";
 import { checksumFaults, withoutChecksums } from "../../pmd/intel/packets.ts";
-import { finished, hashedBytes, type PacketKind, type PacketSpec, shapeOf, unfinished } from "./ip-packets.ts";
+import {
+  finished,
+  hashedBytes,
+  type PacketKind,
+  type PacketSpec,
+  shapeOf,
+  unfinished,
+} from "./ip-packets.ts";
 import type { PacketSocket } from "./packet-socket.ts";
 import type { Received, SingleFrames } from "./single-frames.ts";
 
@@ -19,7 +27,11 @@ const kinds = [4, 6].flatMap((ip) =>
 const PACKETS_A_KIND = 12;
 
 /** What the datasheets hash of a packet: the most specific type that is turned on; undefined: nothing. */
-function hashedAs(types: readonly RssType[], ip: 4 | 6, kind: PacketKind): { withPorts: boolean } | undefined {
+function hashedAs(
+  types: readonly RssType[],
+  ip: 4 | 6,
+  kind: PacketKind,
+): { withPorts: boolean } | undefined {
   if (kind !== "other" && types.includes(`ipv${ip}-${kind}`)) return { withPorts: true };
   return types.includes(`ipv${ip}`) ? { withPorts: false } : undefined;
 }
@@ -30,7 +42,10 @@ async function spread(nic: SingleFrames, peer: PacketSocket, ends: Ends) {
   const wrong: string[] = [];
   const used = new Set<number>();
   for (const { ip, kind } of kinds) {
-    const specs = Array.from({ length: PACKETS_A_KIND }, (_, k): PacketSpec => ({ ip, kind, tag: 100 * ip + k, ...ends }));
+    const specs = Array.from(
+      { length: PACKETS_A_KIND },
+      (_, k): PacketSpec => ({ ip, kind, tag: 100 * ip + k, ...ends }),
+    );
     const frames = specs.map(finished);
     for (const frame of frames) peer.send(frame);
     const came = await nic.receive();
@@ -55,7 +70,7 @@ export async function spreading(rig: Ends & { nic: SingleFrames; peer: PacketSoc
   await nic.restart({ rxQueues: queues, txQueues: queues, offloads: [] });
   const byDefault = await spread(nic, peer, rig);
   const key = Uint8Array.from({ length: 40 }, (_, k) => (k * 73 + 29) & 0xff);
-  const table = Array.from({ length: 128 }, (_, k) => (k * k + 1) % queues);
+  const table = Array.from({ length: 128 }, (_, k) => (k * 5 + (k >>> 3) + 1) % queues);
   await port.setRss({ key, table });
   const byOwnKey = await spread(nic, peer, rig);
   await nic.restart();

@@ -32,7 +32,12 @@ export interface Mailbox {
 
 const BURST = 32;
 
-function copyOut({ u8, u16, u32 }: AppContext, { words, frames }: Mailbox, mbuf: number, queue: number): void {
+function copyOut(
+  { u8, u16, u32 }: AppContext,
+  { words, frames }: Mailbox,
+  mbuf: number,
+  queue: number,
+): void {
   const slot = words[Letter.RECEIVED]! % SLOTS;
   const u32At = (word: number) => u32[(mbuf + word) >>> 2]!;
   let at = (slot + 1) * SLOT_BYTES;
