@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { EAGAIN, SOCK_CLOEXEC, SOCK_NONBLOCK } from "../../../src/libc/abi.ts";
 import { close } from "../../../src/libc/libc.ts";
 import { check, lastErrno, libc, systemError } from "../../../src/libc/native.ts";
-import { pause } from "../../acceptance/support.ts";
+import { pause, until } from "../../acceptance/support.ts";
 
 // Linux, include/uapi/linux/if_packet.h and if_ether.h
 const AF_PACKET = 17;
@@ -18,8 +18,8 @@ const SOCKADDR_LL_BYTES = 20;
 const PACKET_MREQ_BYTES = 16;
 
 const FRAME_BYTES_MAX = 10_000;
-/** Nothing comes after so long: QEMU carries a frame over within the write that sends it. */
-const QUIET_MS = 60;
+const FRAME_TIMEOUT_MS = 10_000;
+const SURPLUS_MS = 20;
 
 const c = {
   socket: libc.func("int socket(int, int, int)"),
@@ -66,16 +66,19 @@ export class PacketSocket implements Disposable {
     check(Number(c.send(this.fd, frame, frame.length, 0)), "send", `${this.name}, ${frame.length} bytes`);
   }
 
-  /** What has come, once nothing more comes. A tag that the kernel's driver took off is not there. */
-  async receive(): Promise<Buffer[]> {
+  /**
+   * Waits until `count` frames have come, and a little for one too many. Fewer, when none comes any more. A tag that
+   * the kernel's driver took off is not there.
+   */
+  async receive(count: number): Promise<Buffer[]> {
     const frames: Buffer[] = [];
-    for (let quiet = 0; quiet < QUIET_MS; quiet += 10) {
-      for (let frame = this.next(); frame; frame = this.next()) {
-        frames.push(frame);
-        quiet = 0;
-      }
-      await pause(10);
-    }
+    const isThere = () => {
+      for (let frame = this.next(); frame; frame = this.next()) frames.push(frame);
+      return frames.length >= count;
+    };
+    await until(`${count} frames`, isThere, FRAME_TIMEOUT_MS).catch(() => 0);
+    await pause(SURPLUS_MS);
+    isThere();
     return frames;
   }
 

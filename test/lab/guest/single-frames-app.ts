@@ -16,11 +16,13 @@ export const enum Letter {
   VLAN = 5,
   OFFLOAD = 6,
   QUEUE = 7,
+  /** Free-running: times that all queues were polled. */
+  TURNS = 8,
   /** Of each received frame RECORD_WORDS words, with the same meaning, and then hash and segments. */
   RECORDS = 16,
-  RECORD_WORDS = 8,
 }
 
+export const RECORD_WORDS = 8;
 export const SLOTS = 128;
 export const SLOT_BYTES = 9216;
 
@@ -50,7 +52,7 @@ function copyOut(
     ...[u32At(Mbuf.PKT_LEN), u32At(Mbuf.OL_FLAGS), u16[(mbuf + Mbuf.VLAN_TCI) >>> 1]!, 0, queue],
     ...[u32At(Mbuf.RSS_HASH), u16[(mbuf + Mbuf.NB_SEGS) >>> 1]!],
   ];
-  words.set(record, Letter.RECORDS + slot * Letter.RECORD_WORDS);
+  words.set(record, Letter.RECORDS + slot * RECORD_WORDS);
   Atomics.add(words, Letter.RECEIVED, 1);
 }
 
@@ -91,6 +93,7 @@ const singleFrames: AppFactory = (context) => {
       free(n);
       received += n;
     }
+    Atomics.add(words, Letter.TURNS, 1);
     const isAsked = Atomics.load(words, Letter.ASKED) !== words[Letter.SENT];
     if (isAsked && sendOne(context, mailbox, room)) Atomics.add(words, Letter.SENT, 1);
     return received;
