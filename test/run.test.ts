@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { fileLine, findTests, report, runFile } from "./run.ts";
+import { fileLine, findTests, isBedCrash, report, runFile } from "./run.ts";
 import { TapTally } from "./tally.ts";
 
 function tallyOf(tap: string) {
@@ -148,4 +148,16 @@ t.test("the report ends in the closing line", async (t) => {
     report([fine, bad]),
     "\nFAIL b.test.js: x\n  1 is not 2\n\nskipped:\n  b.test.js: ping: needs root\n\n3 passed, 1 failed, 1 skipped",
   );
+});
+
+t.test("an emulator's crash is told from a failure", async (t) => {
+  const thrown = (code: string) =>
+    runScript(
+      t.testdir(),
+      `t.test("a", async () => { throw Object.assign(new Error("QEMU has ended"), { code: "${code}" }); });`,
+    );
+  const crash = await thrown("BED_CRASHED");
+  t.equal(crash.failures.length, 1);
+  t.equal(isBedCrash(crash), true);
+  t.equal(isBedCrash(await thrown("BED_PROCESS_FAILED")), false);
 });

@@ -4,8 +4,9 @@
 //
 // Unit tests run two at a time. After them, one at a time, the acceptance tests (below acceptance/), which poll on both
 // CPUs, and the bed tests (*.bed.test.ts), which own hugepages, namespaces and virtual machines. A file that fails to
-// end within its deadline is killed with all it started. The last line is `N passed, N failed`, with `, N skipped`
-// where some were; the exit code is 0 when nothing failed.
+// end within its deadline is killed with all it started. One whose emulator (QEMU) crashed is run a second time, and
+// says so. The last line is `N passed, N failed`, with `, N skipped` where some were; the exit code is 0 when nothing
+// failed.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -118,6 +119,11 @@ export function findTests(
   return { unit: of("unit"), acceptance: of("acceptance"), bed: of("bed") };
 }
 
+/** Whether a test bed's emulator ended by itself under the test: nothing that the test could tell of the project. */
+export function isBedCrash({ failures }: FileRun): boolean {
+  return failures.some(({ detail }) => /\bcode: BED_CRASHED\b/.test(detail));
+}
+
 /** `ok   eal/options.test.js  8 passed  0.3 s`: one line a file, as it ends. */
 export function fileLine(run: FileRun): string {
   const counts = [`${run.passed} passed`];
@@ -182,18 +188,20 @@ async function main(argv: readonly string[]): Promise<number> {
     : Number.POSITIVE_INFINITY;
   const tests = findTests(folder, values.filter);
   const runs: FileRun[] = [];
-  const one = async (file: string) => {
+  const one = async (file: string, isRepeat = false): Promise<void> => {
     const leftMs = endMs - performance.now();
     const failure = { name: file, detail: `not run: all ${values.within} s of --within are spent` };
-    const run =
-      leftMs > 0
-        ? await runFile(join(folder, file), file, { deadlineMs: Math.min(deadlineMs, leftMs) })
-        : { file, seconds: 0, passed: 0, skips: [], failures: [failure] };
-    runs.push(run);
+    const settings = { deadlineMs: Math.min(deadlineMs, leftMs) };
+    const notRun = { file, seconds: 0, passed: 0, skips: [], failures: [failure] };
+    const run = leftMs > 0 ? await runFile(join(folder, file), file, settings) : notRun;
     console.log(fileLine(run));
+    if (isBedCrash(run) && !isRepeat) {
+      console.log(report([run]).replace(/\n[^\n]*$/, "\n  the emulator ended by itself: once more"));
+      await one(file, true);
+    } else runs.push(run);
   };
-  await runAll(tests.unit, unitTestsAtOnce, one);
-  if (!values.unit) await runAll([...tests.acceptance, ...tests.bed], 1, one);
+  await runAll(tests.unit, unitTestsAtOnce, (file) => one(file));
+  if (!values.unit) await runAll([...tests.acceptance, ...tests.bed], 1, (file) => one(file));
   if (runs.length === 0) {
     const fix = values.filter.length > 0 ? "give another --filter" : "run `npm run build` first";
     const where = relative(process.cwd(), folder) || ".";

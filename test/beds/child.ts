@@ -113,10 +113,10 @@ export class OwnedProcess implements AsyncDisposable {
   }
 
   /** An error that names the program and shows how its output ended. */
-  error(why: string): PollmodeError {
+  error(why: string, code = "BED_PROCESS_FAILED"): PollmodeError {
     const ends = `stdout ends:\n${tail(this.#stdout)}\nstderr ends:\n${tail(this.#stderr)}`;
     const fix = `read the output of ${this.name} in the message`;
-    return new PollmodeError("BED_PROCESS_FAILED", `${this.name} ${why}; its ${ends}`, fix);
+    return new PollmodeError(code, `${this.name} ${why}; its ${ends}`, fix);
   }
 
   signal(signal: NodeJS.Signals): void {

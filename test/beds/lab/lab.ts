@@ -50,7 +50,8 @@ interface RunningGuest {
 /** Words, or one line for bash. */
 type Command = readonly string[] | string;
 
-const bootTimeoutMs = 120_000;
+/** A boot takes 4 s, and 20 s when the machine is busy. */
+const bootTimeoutMs = 90_000;
 const execTimeoutMs = 60_000;
 
 export class Lab implements AsyncDisposable {
@@ -85,11 +86,12 @@ export class Lab implements AsyncDisposable {
       const sockets = await Promise.race([connected, qemu.exited]);
       if (Array.isArray(sockets)) {
         const agent = new AgentLink(sockets[0]);
-        void qemu.exited.then(() => agent.lost(qemu.error("has ended")));
+        void qemu.exited.then(() => agent.lost(qemu.error("has ended", "BED_CRASHED")));
         const monitor = new Monitor(sockets[1]);
         if (await agent.ready) return new Lab({ qemu, agent, monitor }, nics, performance.now() - started);
       }
-      throw qemu.error(`ended before the guest was up, or was ended after ${bootTimeoutMs} ms`);
+      const why = `ended before the guest was up, or was ended after ${bootTimeoutMs} ms`;
+      throw qemu.error(why, "BED_CRASHED");
     } catch (error) {
       await qemu.kill();
       throw error;
