@@ -51,8 +51,16 @@ interface RunningGuest {
 type Command = readonly string[] | string;
 
 /** A boot takes 4 s, and 20 s when the machine is busy. */
-const bootTimeoutMs = 90_000;
+const bootTimeoutMs = 60_000;
+/** Now and then a guest's second CPU gets no timer interrupts from the emulator, and the boot hangs. */
+const bootAttempts = 3;
 const execTimeoutMs = 60_000;
+
+class BootHang extends PollmodeError {
+  constructor({ message, fix }: PollmodeError) {
+    super("BED_CRASHED", message, fix);
+  }
+}
 
 export class Lab implements AsyncDisposable {
   readonly nics: readonly LabNic[];
@@ -74,13 +82,27 @@ export class Lab implements AsyncDisposable {
   static async boot(options: LabOptions = {}): Promise<Lab> {
     if (!labReady())
       throw new PollmodeError("BED_MISSING", "the VFIO lab is not set up", "await labBed.setup()");
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await Lab.#bootOnce(options);
+      } catch (error) {
+        if (attempt === bootAttempts || !(error instanceof BootHang)) throw error;
+      }
+    }
+  }
+
+  static async #bootOnce(options: LabOptions): Promise<Lab> {
     const started = performance.now();
     const nics = placeNics(options.nics ?? []);
     using agentSocket = await HostSocket.listen();
     using monitorSocket = await HostSocket.listen();
     const args = qemuArguments(options, { agent: agentSocket.path, monitor: monitorSocket.path });
     const qemu = new OwnedProcess("the lab's QEMU", qemuPath(), args, { ownSession: true });
-    const late = setTimeout(() => void qemu.kill(), bootTimeoutMs);
+    let hangs = false;
+    const late = setTimeout(() => {
+      hangs = true;
+      void qemu.kill();
+    }, bootTimeoutMs);
     try {
       const connected = Promise.all([agentSocket.connected, monitorSocket.connected]);
       const sockets = await Promise.race([connected, qemu.exited]);
@@ -90,11 +112,12 @@ export class Lab implements AsyncDisposable {
         const monitor = new Monitor(sockets[1]);
         if (await agent.ready) return new Lab({ qemu, agent, monitor }, nics, performance.now() - started);
       }
-      const why = `ended before the guest was up, or was ended after ${bootTimeoutMs} ms`;
-      throw qemu.error(why, "BED_CRASHED");
+      throw qemu.error("ended before the guest was up");
     } catch (error) {
       await qemu.kill();
-      throw error;
+      throw hangs
+        ? new BootHang(qemu.error(`was ended: the guest was not up after ${bootTimeoutMs} ms`))
+        : error;
     } finally {
       clearTimeout(late);
     }
