@@ -47,13 +47,13 @@ function checkAudit(t: Tap, report: AuditReport, total: number): void {
 const frames = { sizeMin: 60, sizeMax: 1514, window, promiscuous: true };
 
 async function everyWay(t: Tap, lab: Lab, driver: UserDriver): Promise<void> {
-  const [e1000e, igb] = lab.nics.map(({ address }) => address) as [string, string];
-  for (const address of [e1000e, igb]) await lab.bind(address, driver);
+  const [e1000e, igb, near, far] = lab.nics.map(({ address }) => address) as [string, string, string, string];
+  for (const address of [e1000e, igb, near, far]) await lab.bind(address, driver);
   await t.test("e1000e and igb to each other", async (t) => {
     const settings: AuditSettings = { nics: [e1000e, igb], total: million, ...frames };
     checkAudit(t, await guestRun<AuditReport>(lab, "audit", settings, 280_000), million);
   });
-  for (const [ours, theirs, name] of [[e1000e, igb, "e1000e"] as const, [igb, e1000e, "igb"] as const]) {
+  for (const [ours, theirs, name] of [[near, far, "e1000e"] as const, [igb, e1000e, "igb"] as const]) {
     await t.test(`${name} to DPDK and back`, async (t) => {
       const testpmd = await reflector(lab, theirs);
       const settings: AuditSettings = { nics: [ours], total: million, reflected: true, ...frames };
@@ -80,7 +80,16 @@ async function everyWay(t: Tap, lab: Lab, driver: UserDriver): Promise<void> {
   }
 }
 
-const nics = [{ model: "e1000e" }, { model: "igb" }] as const;
+/**
+ * Of the second pair, testpmd drives an end: DPDK drives e1000es alone here. In one of seven runs of a million frames
+ * its igb driver takes a descriptor that QEMU's igb has not written, and then sees RDT at RDH, so that both wait.
+ */
+const nics = [
+  { model: "e1000e" },
+  { model: "igb" },
+  { model: "e1000e", wire: 1 },
+  { model: "e1000e", wire: 1 },
+] as const;
 
 t.test("with an IOMMU", { skip: missing ?? false }, async (t) => {
   await labBed.setup();
@@ -89,13 +98,13 @@ t.test("with an IOMMU", { skip: missing ?? false }, async (t) => {
   await t.test("vfio-pci", (t) => everyWay(t, lab, "vfio-pci"));
   await t.test("the TypeScript engine", async (t) => {
     const total = million / 20;
-    const addresses = lab.nics.map(({ address }) => address);
+    const addresses = lab.nics.slice(0, 2).map(({ address }) => address);
     const settings: AuditSettings = { nics: addresses, engine: { engine: "ts" }, total, ...frames };
     checkAudit(t, await guestRun<AuditReport>(lab, "audit", settings, 120_000), total);
   });
   await t.test("frames of several buffers", async (t) => {
     const total = million / 10;
-    const addresses = lab.nics.map(({ address }) => address);
+    const addresses = lab.nics.slice(0, 2).map(({ address }) => address);
     const settings: AuditSettings = {
       nics: addresses,
       mtu: 9000,
