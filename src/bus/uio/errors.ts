@@ -1,5 +1,6 @@
 // What stands in UIO's way, found out from the system, and the commands that mend it.
 import { PollmodeError } from "../../errors.ts";
+import { bindCommands } from "../pci/commands.ts";
 import { lockdownFix } from "../pci/lockdown.ts";
 import { KernelModules } from "../pci/modules.ts";
 import type { PciDevice } from "../pci/scan.ts";
@@ -14,11 +15,8 @@ export function isUioDriver(driver: string | undefined): driver is UioDriver {
 }
 
 /** As a root shell takes it: loads a driver and gives it the device, whoever has it now. */
-export function bindCommands({ address, driver }: PciDevice, wanted: string): string {
-  const device = `/sys/bus/pci/devices/${address}`;
-  const unbind = driver === undefined ? "" : `echo ${address} > ${device}/driver/unbind; `;
-  const probe = `echo ${address} > /sys/bus/pci/drivers_probe`;
-  return `modprobe ${wanted}; echo ${wanted} > ${device}/driver_override; ${unbind}${probe}`;
+export function loadAndBind(device: PciDevice, wanted: string): string {
+  return `modprobe ${wanted}; ${bindCommands(device, wanted)}`;
 }
 
 /** Why UIO has not got the device: `driver_override` says which driver is meant to have it. */
@@ -29,12 +27,12 @@ export function notBound(device: PciDevice, sysfs: Sysfs): PollmodeError {
   if (state !== "loaded") {
     const install = state === "missing" && wanted === "igb_uio" ? "apt-get install dpdk-kmods-dkms; " : "";
     const message = `${address}: the kernel module ${wanted} is not loaded`;
-    return new PollmodeError("UIO_MODULE", message, `as root: ${install}${bindCommands(device, wanted)}`);
+    return new PollmodeError("UIO_MODULE", message, `as root: ${install}${loadAndBind(device, wanted)}`);
   }
   if (driver === undefined && wanted === driverOverride) return refused(device, wanted);
   const has = driver === undefined ? "no driver" : `the driver ${driver}`;
   const message = `${address} has ${has}, not uio_pci_generic or igb_uio`;
-  return new PollmodeError("UIO_NOT_BOUND", message, `as root: ${bindCommands(device, wanted)}`);
+  return new PollmodeError("UIO_NOT_BOUND", message, `as root: ${loadAndBind(device, wanted)}`);
 }
 
 /** Nothing more is known: the kernel hides why a probe fails that drivers_probe has asked for. */
@@ -45,7 +43,7 @@ function refused(device: PciDevice, driver: UioDriver): PollmodeError {
   const other = driver === "igb_uio" ? "vfio-pci" : "igb_uio";
   const fix =
     `dmesg | tail may say why (uio_pci_generic takes devices alone whose INTx can be masked; virtual functions have ` +
-    `none); then use ${other}, as root: ${bindCommands(device, other)}; or ${again}`;
+    `none); then use ${other}, as root: ${loadAndBind(device, other)}; or ${again}`;
   return new PollmodeError("UIO_REFUSED", message, fix);
 }
 
@@ -57,7 +55,7 @@ export function behindIommu(device: PciDevice, type: string): PollmodeError {
     "identity), and through UIO nothing is mapped there: its DMA would be stopped";
   const at = `echo ${address} > /sys/bus/pci/drivers/${driver}`;
   const fix =
-    `use VFIO, as root: ${bindCommands(device, "vfio-pci")}; or let the IOMMU pass it through, by iommu=pt on the ` +
+    `use VFIO, as root: ${loadAndBind(device, "vfio-pci")}; or let the IOMMU pass it through, by iommu=pt on the ` +
     `kernel's command line; or until the next boot, as root: ${at}/unbind; ` +
     `echo identity > /sys/kernel/iommu_groups/${group}/type; ${at}/bind`;
   return new PollmodeError("UIO_IOMMU", message, fix);

@@ -2,6 +2,7 @@
 // EINVAL, EPERM and ENOMEM have a dozen causes here.
 import { PollmodeError } from "../../errors.ts";
 import { KIB, MIB } from "../../limits.ts";
+import { bindCommands } from "../pci/commands.ts";
 import type { PciDevice } from "../pci/scan.ts";
 import type { IovaRange } from "./capabilities.ts";
 import type { GroupOfDevice, LockedMemory, System } from "./system.ts";
@@ -11,19 +12,12 @@ const HARMLESS_DRIVERS = ["pci-stub", "pcieport", "shpchp"];
 
 const isVfio = (driver: string) => driver === "vfio-pci" || driver.endsWith("-vfio-pci");
 
-/** As a shell takes it: gives the device to vfio-pci, whoever has it now. */
-function bindCommands(address: string, driver: string | undefined): string {
-  const device = `/sys/bus/pci/devices/${address}`;
-  const unbind = driver === undefined ? "" : `echo ${address} > ${device}/driver/unbind; `;
-  return `echo vfio-pci > ${device}/driver_override; ${unbind}echo ${address} > /sys/bus/pci/drivers_probe`;
-}
-
 /** What to do where there is no IOMMU, for a device that is not bound yet or once more. */
 function withoutIommu(address: string, driver: string | undefined): string {
   return (
     "turn the IOMMU on: VT-d or AMD-Vi in the BIOS, and intel_iommu=on on the kernel's command line where it is " +
     "Intel's; or, trusting the device with all memory, do without one, as root: modprobe vfio-pci; " +
-    `echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode; ${bindCommands(address, driver)}`
+    `echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode; ${bindCommands({ address, driver }, "vfio-pci")}`
   );
 }
 
@@ -44,7 +38,7 @@ export function findGroup(device: PciDevice, system: System): GroupOfDevice {
 
 function notBound(address: string, driver: string | undefined, system: System): PollmodeError {
   const holder = driver === undefined ? "no driver" : `the driver ${driver}`;
-  const bind = bindCommands(address, driver);
+  const bind = bindCommands({ address, driver }, "vfio-pci");
   if (!system.hasIommu && !system.noIommuModeOn) {
     const message = `${address}: this machine has no IOMMU, or it is off, and VFIO works behind one`;
     return new PollmodeError("VFIO_NO_IOMMU", message, withoutIommu(address, driver));
@@ -117,7 +111,7 @@ export function notViable(address: string, group: number, system: System): Pollm
   });
   const names = others.map(({ address, driver }) => `${address} (driver ${driver})`).join(", ");
   const message = `${address}: IOMMU group ${group} is not viable, the kernel drives others of it: ${names}`;
-  const binds = others.map(({ address, driver }) => bindCommands(address, driver));
+  const binds = others.map((other) => bindCommands(other, "vfio-pci"));
   const free = others.map(({ address }) => `echo ${address} > /sys/bus/pci/devices/${address}/driver/unbind`);
   const fix = `as root, give them to vfio-pci: ${binds.join("; ")}; or to nobody: ${free.join("; ")}`;
   return new PollmodeError("VFIO_GROUP_NOT_VIABLE", message, fix);
