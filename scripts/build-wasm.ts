@@ -1,7 +1,7 @@
 // Makes hot.wasm of src/hot/entry.ts. Where a file X.ts has an X.as.ts beside it, AssemblyScript reads that one in its
 // place: mem.ts (intrinsics) always, simd.ts (vector variants) unless `plain`. hot-plain.wasm, with the plain functions
 // alone, exists for the tests that compare the two.
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import asc from "assemblyscript/asc";
@@ -42,7 +42,19 @@ export async function buildWasm(entry: string, output: string, plain = false): P
   if (error) throw error;
 }
 
+/** What applications in AssemblyScript import (src/lcore/worker-assembly.ts), all in one folder. */
+function copyDeclarations(): void {
+  const folder = join(root, "dist/src/engine/assembly");
+  mkdirSync(folder, { recursive: true });
+  for (const name of ["index", "no-heap"]) {
+    copyFileSync(join(root, `src/engine/assembly/${name}.as.ts`), join(folder, `${name}.ts`));
+  }
+  copyFileSync(join(root, "src/hot/mem.as.ts"), join(folder, "mem.ts"));
+  copyFileSync(join(root, "src/hot/layout.ts"), join(folder, "layout.ts"));
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  copyDeclarations();
   await buildWasm("src/hot/entry.ts", "dist/src/hot/hot.wasm");
   await buildWasm("src/hot/entry.ts", "dist/src/hot/hot-plain.wasm", true);
 }

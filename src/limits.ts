@@ -24,6 +24,8 @@ export const LCORES_MAX = 128;
 export const PORTS_MAX = 32;
 /** Queues a port and direction. */
 export const QUEUES_MAX = 16;
+/** Streams an lcore: pairs of queues that it forwards between. 256 bytes each. */
+export const STREAMS_MAX = 64;
 
 /** RTE_MBUF_DEFAULT_DATAROOM. */
 export const MBUF_DATA_ROOM_DEFAULT = 2048;
@@ -38,8 +40,8 @@ export const POOL_LOCK_TIMEOUT_MS = 100;
 
 export const BURST_DEFAULT = 32;
 export const BURST_MAX = 512;
-/** Segments that a mode may draw beyond a burst: a 64 KiB frame of 2 KiB buffers, twice. */
-export const SEGMENTS_EXTRA = 64;
+/** Segments that a mode may draw beyond a burst, one packet's: RTE_MAX_SEGS_PER_PKT (rte_mbuf.h). */
+export const SEGMENTS_EXTRA = 255;
 
 export const RING_SIZE_DEFAULT = 1024;
 export const RING_SIZE_MIN = 64;
@@ -59,9 +61,61 @@ export const MONITOR_INTERVAL_MS = 250;
 /** An lcore leaves a queue within a round of 256 polls; one that takes longer than this is stalled. */
 export const QUIESCE_TIMEOUT_MS = 2000;
 export const LCORE_START_TIMEOUT_MS = 10_000;
+/** An application's factory has so long, while the one before polls on. */
+export const APP_READY_TIMEOUT_MS = 5000;
+/** Memory that an application in WebAssembly has for itself. */
+export const APP_SCRATCH_BYTES = 64 * KIB;
+/** Received frames that wait for the main thread: 10 ms at 3 Gbit/s. */
+export const STREAM_RING_BYTES = 4 * MIB;
+/** A changed file is read when nothing has changed for so long: editors write in several steps. */
+export const APP_SETTLE_MS = 50;
 /** A lost vhost-user peer is looked for so often. */
 export const RECONNECT_INTERVAL_MS = 100;
 
 /** Virtual functions are there when the write that makes them returns, with nearly all drivers. */
 export const VF_WAIT_TIMEOUT_MS = 5000;
 export const VF_POLL_INTERVAL_MS = 20;
+
+/** A block of a pcapng file; libpcap and Wireshark take longer ones for corrupt, too. */
+export const PCAP_BLOCK_BYTES_MAX = 16 * MIB;
+/** Bytes kept of a frame, libpcap's MAXIMUM_SNAPLEN: longer ones are taken for a corrupt file by every reader. */
+export const PCAP_FRAME_BYTES_MAX = 256 * KIB;
+
+/** Connections to --http at a time: some pages of six each, and a scraper. */
+export const HTTP_CLIENTS_MAX = 64;
+/** A client of --http that neither sends nor reads for so long is cut off. */
+export const HTTP_TIMEOUT_MS = 10_000;
+/** What net_pcap sees of an input file at a time: the longest frame twice. It reads so much at once: some 20 us. */
+export const PCAP_WINDOW_BYTES = 512 * KIB;
+export const PCAP_READ_BYTES = 128 * KIB;
+/** A file that is read several times and is smaller than this stays in memory. */
+export const PCAP_KEPT_BYTES_MAX = 64 * MIB;
+/** Records that wait to be written. */
+export const PCAP_BATCH_BYTES = 512 * KIB;
+/** Interfaces of a section of a pcapng file: 32 KiB a queue. */
+export const PCAP_INTERFACES_MAX = 1024;
+export const PCAP_LOOPS_MAX = 1_000_000_000;
+/** So often it is looked whether files have ended. */
+export const PCAP_WATCH_INTERVAL_MS = 50;
+/** A port that stops waits so long for the reader of a FIFO. */
+export const PCAP_DRAIN_MS = 500;
+
+/** A capture filter's length, as Linux' BPF_MAXINSNS. */
+export const BPF_INSTRUCTIONS_MAX = 4096;
+/**
+ * The ring that each captured queue has. The smallest holds two of the longest packets wherever in the ring it stands;
+ * the default holds 1 ms at 10 million short packets a second, or 30 ms of 10 Gbit/s in long ones.
+ */
+export const CAPTURE_RING_BYTES_MIN = MIB;
+export const CAPTURE_RING_BYTES_DEFAULT = 4 * MIB;
+export const CAPTURE_RING_BYTES_MAX = 256 * MIB;
+/** Captures of one engine at a time. */
+export const CAPTURES_MAX = 8;
+/** Rings are looked at so often when they are nearly empty, and what was read is handed on. */
+export const CAPTURE_INTERVAL_MS = 20;
+/** The stamps' clock follows the system's. */
+export const CAPTURE_CLOCK_INTERVAL_MS = 1000;
+/** Programs connected to a control socket at a time; one line of theirs; what waits for one that does not read. */
+export const CONTROL_CLIENTS_MAX = 64;
+export const CONTROL_LINE_BYTES_MAX = 512 * KIB;
+export const CONTROL_OUTPUT_BYTES_MAX = MIB;

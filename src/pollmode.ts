@@ -2,19 +2,22 @@
 import { EventEmitter } from "node:events";
 import { IommuFaults } from "./bus/iommu-faults.ts";
 import { PciBus, preferredIovaMode } from "./bus/open.ts";
+import { StampClock } from "./capture/clock.ts";
 import { type Devargs, parseDevargs } from "./eal/devargs.ts";
 import { RuntimeDir } from "./eal/runtime-dir.ts";
+import { AppHost } from "./engine/app-host.ts";
+import { type AppEnds, appQueues, sleepPlan } from "./engine/app-queues.ts";
+import { type Capture, type CaptureOptions, Captures } from "./engine/capture.ts";
+import { openControlSocket } from "./engine/control.ts";
 import { driverOf, pciDevicesOf } from "./engine/devices.ts";
 import { checkOptions, lcoresOf, type PollmodeOptions } from "./engine/options.ts";
 import { PollmodeError } from "./errors.ts";
 import type { DriverContext } from "./ethdev/driver.ts";
 import { Port } from "./ethdev/port.ts";
-import { assignStreams, type StreamSpec } from "./forward/streams.ts";
+import { assignStreams, emptyStreams, type StreamSpec } from "./forward/streams.ts";
 import type { EngineName } from "./hot/engine.ts";
-import { LcoreState, Queue } from "./hot/layout.ts";
-import { type LcoreControl, type LcoreStatus, Lcores } from "./lcore/lcores.ts";
-import type { SleepPlan } from "./lcore/sleep.ts";
-import type { AppQueue } from "./lcore/task.ts";
+import { Lcore, LcoreState, Queue } from "./hot/layout.ts";
+import { type LcoreStatus, Lcores } from "./lcore/lcores.ts";
 import { atExit } from "./libc/at-exit.ts";
 import { Poller } from "./libc/poller.ts";
 import {
@@ -31,19 +34,25 @@ import { Arena } from "./memory/arena.ts";
 import { IovaMap } from "./memory/iova.ts";
 import { MbufPool } from "./memory/pool.ts";
 import { dmaZone, privateZone, type Zone } from "./memory/zone.ts";
+import type { ControlSocket } from "./telemetry/control-socket.ts";
 
 interface PollmodeEvents {
   lcoreStalled: [LcoreStatus];
   lcoreRecovered: [LcoreStatus];
   lcoreFailed: [LcoreStatus, Error];
+  /** A watched application was replaced (lcore, file), or could not be: the old one runs on (lcore, why). */
+  appReloaded: [number, string];
+  appReloadFailed: [number, PollmodeError];
 }
 
 export interface AppLaunch {
   lcore: number;
-  /** Module whose default export is an AppFactory. */
+  /** A file whose default export is an AppFactory: .ts, .js, .mjs; or .as.ts, .wasm (docs/applications.md). */
   app: URL | string;
+  /** Reloads it when the file, or one that it imports, changes. */
+  watch?: boolean;
   /** Queue pairs it serves: all of each port's, or the numbered ones. */
-  queues: readonly (Port | { port: Port; queue: number })[];
+  queues: readonly AppEnds[];
   /** Handed to the application; structured-cloneable. */
   options?: unknown;
   /** As ForwardOptions.rxInterrupt. */
@@ -67,11 +76,13 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   readonly pool: MbufPool;
   readonly poller: Poller;
   readonly lcores: Lcores;
+  private readonly apps: AppHost;
   readonly engine: EngineName;
   /** Addresses of the DMA zone as devices see them. */
   readonly iova: IovaMap;
   private readonly pci: PciBus;
-  private readonly list: Port[] = [];
+  /** By id; a detached port leaves a hole. */
+  private readonly list: (Port | undefined)[] = [];
   /** Which lcore was given a queue, by block. */
   private readonly owners = new Map<number, number>();
   private readonly runtime: RuntimeDir | undefined;
@@ -81,6 +92,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   /** Takes the exit handler back: see the constructor. */
   private readonly forgetExit: () => void;
   private monitor: NodeJS.Timeout | undefined;
+  /** Of this program and of others. */
+  readonly captures: Captures;
+  /** Only with a runtime directory: how other programs ask (`pollmode capture`). */
+  private control: ControlSocket | undefined;
   private closing: Promise<void> | undefined;
 
   private constructor(options: PollmodeOptions) {
@@ -108,12 +123,27 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
       this.poller = new Poller((error) => this.warn(`poller: ${error.message}`));
       undo.push(() => this.poller.close());
       const { arena, dma, iova, warn } = this;
-      this.pci = new PciBus({ arena, dma, iova, warn, vfToken: options.vfioVfToken });
+      this.pci = new PciBus({
+        arena,
+        dma,
+        iova,
+        warn,
+        vfToken: options.vfioVfToken,
+        intr: options.vfioIntr === "legacy" ? "intx" : options.vfioIntr,
+      });
       undo.push(() => this.pci.close());
       // an exception that nobody catches, process.exit(): devices must not write into memory that is given back
       this.forgetExit = atExit(() => this.pci.close());
       undo.push(() => this.forgetExit());
       this.lcores = new Lcores(this.private, specs, this.engine);
+      this.apps = new AppHost(this.private, this.lcores, {
+        reloaded: (lcore, file) => this.emit("appReloaded", lcore, file),
+        failed: (lcore, error) => {
+          if (!this.emit("appReloadFailed", lcore, error)) this.warn(error.message);
+        },
+      });
+      const clock = new StampClock(this.private, this.lcores.nowMs);
+      this.captures = new Captures({ zone: this.private, clock, quiesce: () => this.lcores.quiesce() });
     } catch (error) {
       for (const step of undo.reverse()) step();
       throw error;
@@ -127,6 +157,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     try {
       await engine.lcores.start();
       engine.watch();
+      engine.control = openControlSocket(engine, engine.runtime?.path, engine.poller, engine.warn);
       for (const device of pciDevicesOf(options)) await engine.attach(device);
       for (const vdev of options.vdev ?? []) await engine.attach(vdev);
       return engine;
@@ -134,6 +165,11 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
       await engine.close();
       throw error;
     }
+  }
+
+  /** Captures what passes a port from now on, into a file or a stream: pcapng. See docs/capture.md. */
+  capture(port: Port, options: CaptureOptions): Capture {
+    return this.captures.start(port, options);
   }
 
   private watch(): void {
@@ -148,9 +184,9 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     this.monitor = setInterval(() => {
       this.lcores.monitor();
       for (const fault of this.iommuFaults?.take() ?? []) {
-        this.list.find(({ name }) => name === fault.device)?.stopForDmaFault(fault.access, fault.address);
+        this.ports.find(({ name }) => name === fault.device)?.stopForDmaFault(fault.access, fault.address);
       }
-      for (const port of this.list) port.reportFaults();
+      for (const port of this.ports) port.reportFaults();
     }, MONITOR_INTERVAL_MS);
     this.monitor.unref();
   }
@@ -159,14 +195,16 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     if (!this.emit(event, status)) this.warn(text);
   }
 
+  /** Ascending by id. Ids are stable: where a port was detached one is missing, until attach() takes it. */
   get ports(): readonly Port[] {
-    return this.list;
+    return this.list.filter((port) => port !== undefined);
   }
 
   port(id: number): Port {
     const port = this.list[id];
     if (port) return port;
-    const message = `there is no port ${id}; there are ${this.list.length}`;
+    const ids = this.ports.map((one) => one.id).join(", ");
+    const message = `there is no port ${id}; there ${ids ? `are ${ids}` : "is none"}`;
     throw new PollmodeError("PORT_UNKNOWN", message, "attach it by --vdev or attach()");
   }
 
@@ -174,7 +212,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   async attach(device: string | Devargs): Promise<Port> {
     const devargs = typeof device === "string" ? parseDevargs(device, "attach") : device;
     const driver = driverOf(devargs);
-    if (this.list.length >= PORTS_MAX) {
+    if (this.ports.length >= PORTS_MAX) {
       throw new PollmodeError(
         "PORT_COUNT",
         `there are ${PORTS_MAX} ports already`,
@@ -184,6 +222,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     let port: Port | undefined;
     const probed = await driver.probe(devargs, this.context(), {
       link: (status) => port?.emit("link", status),
+      end: () => port?.emit("end"),
       error: (error) => {
         const known =
           error instanceof PollmodeError
@@ -192,9 +231,28 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
         port?.report(known);
       },
     });
-    port = new Port(this.list.length, devargs.name, probed, this.arena, (queue) => this.ownerOf(queue));
-    this.list.push(port);
+    const hole = this.list.indexOf(undefined);
+    const id = hole < 0 ? this.list.length : hole;
+    port = new Port(id, devargs.name, probed, this.arena, (queue) => this.ownerOf(queue));
+    this.list[id] = port;
     return port;
+  }
+
+  /**
+   * Closes a port and takes it out of the engine. No lcore may run its queues (QUEUE_BUSY). Its id is free then: the
+   * next attach() takes the lowest that is.
+   */
+  async detach(port: Port): Promise<void> {
+    if (this.port(port.id) !== port) {
+      const message = `port ${port.id} (${port.name}) was detached before; another has its id`;
+      throw new PollmodeError("PORT_UNKNOWN", message, "take the port from `ports` anew");
+    }
+    port.requireIdle();
+    try {
+      await port.close();
+    } finally {
+      this.list[port.id] = undefined;
+    }
   }
 
   private context(): DriverContext {
@@ -245,27 +303,45 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     this.lcores.requireWaiting(control);
     const ends = streams.flatMap(({ rx }) => (rx ? [rx] : []));
     const sleep = options.rxInterrupt ? sleepPlan(control, ends) : undefined;
-    const owned = assignStreams(this.private, control, streams, this.pool.dataRoom, options.burst);
+    const { pool } = this;
+    const owned = assignStreams({ zone: this.private, pool, lcore: control, streams, burst: options.burst });
     this.own(lcore, owned);
     await this.lcores.launch(control, { kind: "streams", sleep });
   }
 
-  /** Starts an application in TypeScript or JavaScript on an lcore. */
+  /** Starts an application on an lcore. */
   async run(launch: AppLaunch): Promise<void> {
-    this.lcores.requireWaiting(this.lcores.byId(launch.lcore));
+    const control = this.lcores.byId(launch.lcore);
+    const { app, watch = false } = launch;
+    this.lcores.requireWaiting(control);
+    const built = await this.apps.build(app, watch);
+    this.lcores.requireWaiting(control);
     const queues = launch.queues.flatMap((one) => appQueues(one));
     const blocks = queues.flatMap(({ rx, tx }) => [rx, tx]).filter((queue) => queue !== 0);
     this.own(launch.lcore, blocks);
-    const url = launch.app instanceof URL ? launch.app.href : launch.app;
-    const control = this.lcores.byId(launch.lcore);
+    this.lcores.byId(launch.lcore).set(Lcore.STREAMS, 0); // those of its last work count no more
     const ends = queues.flatMap(({ port, queue, rx }) => (rx ? [{ port: this.port(port), queue }] : []));
     const sleep = launch.rxInterrupt ? sleepPlan(control, ends) : undefined;
-    await this.lcores.launch(control, { kind: "app", url, queues, options: launch.options, sleep });
+    const module = this.apps.ready(control, built);
+    await this.lcores.launch(control, { kind: "app", app: module, queues, options: launch.options, sleep });
+    this.apps.started(control, app, built, watch);
+  }
+
+  /**
+   * Swaps the application of a running lcore between two bursts: for `app`, or for its own file as it is now. Ports and
+   * other lcores run on. What fails (APP_RELOAD) leaves the old application running.
+   */
+  async reload(lcore: number, app?: URL | string): Promise<void> {
+    const trouble = await this.apps.reload(this.lcores.byId(lcore), app);
+    if (trouble) this.warn(trouble);
   }
 
   /** Stops an lcore's work; its queues may be given to another then. */
   async stop(lcore: number): Promise<void> {
-    await this.lcores.stop(this.lcores.byId(lcore));
+    const control = this.lcores.byId(lcore);
+    this.apps.forget(control);
+    await this.lcores.stop(control);
+    emptyStreams(this.pool, control);
   }
 
   /** Stops lcores, then ports, and gives all memory back. May be called at any time, more than once. */
@@ -276,6 +352,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
 
   private async shutDown(): Promise<void> {
     clearInterval(this.monitor);
+    this.apps.close();
     const faults: unknown[] = [];
     const attempt = async (step: () => unknown) => {
       try {
@@ -285,7 +362,9 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
       }
     };
     for (const lcore of this.lcores.all) await attempt(() => this.lcores.stop(lcore));
-    for (const port of this.list) await attempt(() => port.close());
+    await attempt(() => this.captures.close());
+    this.control?.close();
+    for (const port of this.ports) await attempt(() => port.close());
     await attempt(() => this.pci.close());
     this.forgetExit();
     this.iommuFaults?.close();
@@ -300,30 +379,4 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-}
-
-/** How an lcore that serves these receive queues may sleep. */
-function sleepPlan(lcore: LcoreControl, ends: readonly { port: Port; queue: number }[]): SleepPlan {
-  const lines = new Map(
-    ends.map(({ port, queue }) => port.rxInterrupt(queue)).map((line) => [line.fd, line]),
-  );
-  const queues = ends.map(({ port, queue }) => port.rxQueues[queue]!);
-  return { wakeFd: lcore.wakeFd, queues, lines: [...lines.values()] };
-}
-
-function appQueues(one: Port | { port: Port; queue: number }): AppQueue[] {
-  if (one instanceof Port) {
-    const pairs = Math.max(one.rxQueues.length, one.txQueues.length);
-    return Array.from({ length: pairs }, (_, queue) => appQueue(one, queue));
-  }
-  return [appQueue(one.port, one.queue)];
-}
-
-function appQueue(port: Port, queue: number): AppQueue {
-  const { id, rxQueues, txQueues, mac } = port;
-  if (rxQueues[queue] === undefined && txQueues[queue] === undefined) {
-    const message = `port ${id} (${port.name}) has no queue pair ${queue}`;
-    throw new PollmodeError("QUEUE_UNKNOWN", message, "configure the port with enough queues first");
-  }
-  return { port: id, queue, rx: rxQueues[queue] ?? 0, tx: txQueues[queue] ?? 0, mac: Uint8Array.from(mac) };
 }

@@ -58,7 +58,9 @@ await install(join(folder, packed.filename));
 
 t.test("it holds what users need", async (t) => {
   const needed = ["README.md", "LICENSE", "CHANGELOG.md", "docs/architecture.md", "dist/src/index.d.ts"];
-  for (const path of [...needed, "dist/src/index.js", "dist/src/hot/hot.wasm", "dist/src/lcore/worker.js"]) {
+  const code = ["dist/src/index.js", "dist/src/hot/hot.wasm", "dist/src/lcore/worker.js"];
+  const page = ["index.html", "page.js"].map((file) => `dist/src/telemetry/page/${file}`);
+  for (const path of [...needed, ...code, ...page]) {
     t.ok(paths.includes(path), path);
   }
   for (const path of Object.values(manifest.bin)) t.ok(paths.includes(path), path);

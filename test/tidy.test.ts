@@ -12,6 +12,8 @@ import { functionsOf, importsOf, maskSource, type SourceFile } from "./tidy/sour
 const layers: rules.Layers = {
   order: [
     ["src/errors.ts", "src/limits.ts"],
+    ["src/packet/"],
+    ["src/pcap/"],
     ["src/hot/"],
     ["src/libc/"],
     ["src/eal/"], // the command line and devargs, which drivers read too
@@ -22,12 +24,15 @@ const layers: rules.Layers = {
     ["pmd/"],
     ["src/lcore/"],
     ["src/forward/"],
+    ["src/capture/"],
     ["src/telemetry/"],
     ["src/engine/", "src/pollmode.ts"],
+    ["src/streams/"],
     ["src/cli/"],
   ],
-  hot: /^src\/hot\/|^pmd\/[^/]+\/(hot[^/]*|simd(\.as)?)\.ts$/,
-  hotMayImport: /^src\/forward\/(?!streams)|^pmd\/[^/]+\/(layout|registers|descriptors)\.ts$/,
+  hot: /^src\/hot\/|^(pmd\/[^/]+|src\/capture)\/(hot[^/]*|simd(\.as)?)\.ts$/,
+  hotMayImport:
+    /^src\/(forward\/(?!streams)|pcap\/format\.ts$)|^(pmd\/[^/]+|src\/capture)\/(layout|registers|descriptors)\.ts$/,
 };
 
 /** What users and programs load: it belongs to no layer, and its exports are for the world outside. */
@@ -36,11 +41,15 @@ const publicFiles = ["src/index.ts", "src/cli/pollmode.ts", "src/hot/entry.ts"];
 const entries = [
   /^src\/lcore\/worker[^/]*\.ts$/,
   /^bench\/.*main\.ts$/,
+  /^src\/cli\/[^/]+\/main\.ts$/, // src/cli/pollmode.ts loads the command that is asked for
   /^(test|scripts|examples)\/.*\.ts$/,
+  /^src\/telemetry\/page\/main\.ts$/, // what a browser runs: scripts/build-page.ts
+  /^src\/engine\/assembly\//, // what applications in AssemblyScript import: the build copies it
   /\.d\.ts$/, // ambient: the compiler finds them by itself
 ];
 const isEntry = (path: string) => publicFiles.includes(path) || entries.some((entry) => entry.test(path));
-const isPublic = (path: string) => publicFiles.includes(path) || /^src\/lcore\/worker[^/]*\.ts$/.test(path);
+const isPublic = (path: string) =>
+  publicFiles.includes(path) || /^src\/(lcore\/worker[^/]*|cli\/[^/]+\/main)\.ts$/.test(path);
 
 /** A private build may link to package.json: the files are where it really is. */
 const root = dirname(realpathSync(join(repositoryRoot, "package.json")));

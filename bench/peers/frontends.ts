@@ -29,7 +29,7 @@ export const testpmdOptions = ["--nb-cores=1", "--total-num-mbufs=8192"] as cons
 /** MiB that each testpmd takes in hugepages. */
 export const testpmdMib = 256;
 
-const cliPath = join(repositoryRoot, "dist", "src", "cli", "pollmode.js");
+export const cliPath = join(repositoryRoot, "dist", "src", "cli", "pollmode.js");
 
 /** Why rx-pps cannot be run; undefined when it can. */
 export function rxPpsMissing(path = cliPath): string | undefined {

@@ -25,6 +25,7 @@ import type { RingLoopResult } from "../ring-loop/measure.ts";
 import { rxPpsMissing, testpmdMib } from "./frontends.ts";
 import { measureRow, type RowResult, type Settings, startBackend } from "./measure.ts";
 import { type Options, optionTable, readOptions, ringLoopRow } from "./options.ts";
+import { measurePcap, pcapRows } from "./pcap.ts";
 import { type Row, rows } from "./rows.ts";
 import { formatResult } from "./tables.ts";
 
@@ -47,6 +48,12 @@ async function main(options: Options): Promise<boolean> {
     const [backend, frontend] = cpus as [number, number];
     const settings = { ...options, cpus: { backend, frontend }, say };
     await measureVhost(wanted, settings, results, missing);
+  }
+  if (pcapRows.some((row) => options.rows.has(row.name))) {
+    const lacking = vhostMissing(cpus);
+    const [backend, frontend] = cpus as [number, number];
+    if (lacking) missing.push(`the net_pcap rows: ${lacking}`);
+    else await measureFiles({ ...options, cpus: { backend, frontend }, say }, options.rows, results, missing);
   }
   let ringLoop: RingLoopResult | undefined;
   if (options.rows.has(ringLoopRow)) {
@@ -71,6 +78,18 @@ async function main(options: Options): Promise<boolean> {
 function vhostMissing(cpus: readonly number[]): string | undefined {
   const few = cpus.length < 2 ? `two CPUs are needed, this process may use ${cpus.length}` : undefined;
   return few ?? dpdkBed.missing() ?? hugepagesMissing(hugepages) ?? rxPpsMissing();
+}
+
+async function measureFiles(
+  settings: Settings,
+  wanted: ReadonlySet<string>,
+  results: RowResult[],
+  missing: string[],
+): Promise<void> {
+  await dpdkBed.setup();
+  keepTo(settings.cpus.backend);
+  using _hugepages = reserveHugepages(hugepages);
+  await measurePcap(wanted, settings, results, missing);
 }
 
 /** Rows of one backend mode share one backend process. A row that fails does not take the others with it. */

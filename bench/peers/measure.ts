@@ -50,6 +50,8 @@ export interface Side {
 export interface RowResult {
   readonly name: string;
   readonly title: string;
+  /** The driver, where it is not net_virtio_user. */
+  readonly group?: string;
   readonly pollmode: Side;
   readonly dpdk: Side;
   /** pollmode by DPDK: above 1 is faster. */

@@ -9,8 +9,8 @@ export interface Row {
   readonly backend: "txonly" | "flowgen";
   /** The backend's counter that says how fast the frontend works. */
   readonly meter: "txPps" | "rxPps";
-  readonly pollmodeApp: "touch" | "count" | "macswap";
-  readonly dpdkMode: "rxonly" | "macswap";
+  readonly pollmodeApp: "touch" | "count" | "io" | "macswap";
+  readonly dpdkMode: "rxonly" | "io" | "macswap";
   /** Arguments of net_virtio_user beside path, queues and queue_size. */
   readonly pollmodeArgs: string;
   readonly dpdkArgs: string;
@@ -34,6 +34,8 @@ const swap = {
   dpdkArgs: "",
 } as const;
 
+const forward = { ...swap, pollmodeApp: "io", dpdkMode: "io" } as const;
+
 const packed = { pollmodeArgs: ",packed_vq=1", dpdkArgs: ",packed_vq=1" } as const;
 /** DPDK's vectorized path needs these, and reads no frame: so there is a row where pollmode reads none either. */
 const vectorized = {
@@ -52,6 +54,8 @@ export const rows: readonly Row[] = [
     title: "the same, frames not read by pollmode either",
   },
   { ...receive, ...packed, name: "packed-rx", title: "packed ring, rx" },
+  { ...forward, name: "split-io", title: "split ring, io" },
+  { ...forward, ...packed, name: "packed-io", title: "packed ring, io" },
   { ...swap, name: "split-macswap", title: "split ring, macswap" },
   { ...swap, ...packed, name: "packed-macswap", title: "packed ring, macswap" },
 ];

@@ -16,25 +16,21 @@ export interface PeersResult {
 export function formatResult({ machine, rows, ringLoop, missing }: PeersResult): string {
   const parts = ["```", formatMachine(machine), "```"].join("\n");
   const tables = [parts];
-  if (rows.length > 0) tables.push(rowTable(rows));
+  for (const group of new Set(rows.map((row) => row.group ?? "virtio-user")))
+    tables.push(
+      rowTable(
+        group,
+        rows.filter((row) => (row.group ?? "virtio-user") === group),
+      ),
+    );
   if (ringLoop) tables.push(ringTable(ringLoop));
   if (missing.length > 0) tables.push(missing.map((text) => `- Not measured: ${text}`).join("\n"));
   return tables.join("\n\n");
 }
 
-function rowTable(rows: readonly RowResult[]): string {
+function rowTable(group: string, rows: readonly RowResult[]): string {
   return table(
-    [
-      "virtio-user",
-      "pollmode Mpps",
-      "DPDK Mpps",
-      "ratio",
-      "pollmode ns",
-      "DPDK ns",
-      "ratio",
-      "seconds",
-      "left out",
-    ],
+    [group, "pollmode Mpps", "DPDK Mpps", "ratio", "pollmode ns", "DPDK ns", "ratio", "seconds", "left out"],
     rows.map(({ title, pollmode, dpdk, rateRatio, busyRatio }) => [
       title,
       number(pollmode.mpps),

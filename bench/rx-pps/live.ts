@@ -1,6 +1,6 @@
 // What rx-pps says while it measures, on stderr: a line repainted in place on a terminal. Elsewhere nothing is painted,
 // and messages are plain lines.
-import { count, percent, rate } from "./units.ts";
+import { count, percent, rate } from "../../src/telemetry/units.ts";
 
 interface Terminal {
   readonly isTTY?: boolean;

@@ -10,9 +10,9 @@ import {
   merge,
   readLcore,
 } from "../../src/telemetry/counters.ts";
+import { time } from "../../src/telemetry/units.ts";
 import type { Settings } from "./options.ts";
 import type { Session } from "./session.ts";
-import { time } from "./units.ts";
 
 /** The first calls run in V8's baseline code: none of them is counted. */
 const WARMUP_MS = 500;
@@ -39,9 +39,9 @@ export interface Drops {
   readonly rxMissed: number;
   /** Queues that stopped themselves. */
   readonly queueFaults: number;
-  /** macswap: packets the ports' transmit queues had no room for. */
+  /** io, macswap: packets the ports' transmit queues had no room for. */
   readonly txRefused: number;
-  /** macswap: frames a transmit queue could not send. */
+  /** io, macswap: frames a transmit queue could not send. */
   readonly txErrors: number;
 }
 

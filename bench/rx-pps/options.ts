@@ -8,8 +8,13 @@ import { PollmodeError } from "../../src/errors.ts";
 import type { EngineName } from "../../src/hot/engine.ts";
 import { BURST_DEFAULT, BURST_MAX, QUEUES_MAX } from "../../src/limits.ts";
 
-const appNames = ["touch", "count", "macswap"] as const;
+const appNames = ["touch", "count", "io", "macswap"] as const;
 const engineNames = ["wasm", "ts"] as const;
+
+/** Whether an application sends what it receives. */
+export function sendsBack(app: Settings["app"]): boolean {
+  return app === "io" || app === "macswap";
+}
 
 const secondsDefault = 5;
 /** A day: longer than anybody waits, and setTimeout can still count it. */
@@ -36,7 +41,7 @@ const optionTable = {
   app: {
     value: "APP",
     meaning:
-      "What is done with each packet: touch reads its first cache line, count does not, " +
+      "What is done with each packet: touch reads its first cache line, count does not, io sends it back, " +
       "macswap exchanges the MAC addresses and sends it back.",
     byDefault: "touch",
   },
@@ -98,8 +103,8 @@ export function parseSettings(argv: readonly string[], limits: MachineLimits = {
   }
   const queues = readInteger("--queues", values.queues, { default: 1, min: 1, max: QUEUES_MAX });
   const app = readWord("--app", values.app, appNames);
-  if (!given && app === "macswap" && queues > QUEUES_MAX / 2) {
-    const message = `--app macswap --queues ${queues}: the built-in generator sends and drains on one lcore`;
+  if (!given && sendsBack(app) && queues > QUEUES_MAX / 2) {
+    const message = `--app ${app} --queues ${queues}: the built-in generator sends and drains on one lcore`;
     throw new PollmodeError("OPTION_CONFLICT", message, `use at most --queues ${QUEUES_MAX / 2}`);
   }
   return {

@@ -3,9 +3,9 @@ import { writeFileSync } from "node:fs";
 import type { Spec } from "vega";
 import { PollmodeError } from "../../src/errors.ts";
 import { toHdr } from "../../src/telemetry/histogram.ts";
+import { percent, rate, time } from "../../src/telemetry/units.ts";
 import type { Measurement, Point } from "./measure.ts";
 import type { Report } from "./report.ts";
-import { percent, rate, time } from "./units.ts";
 
 const WIDTH = 760;
 const HEIGHT = 220;

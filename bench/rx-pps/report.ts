@@ -1,9 +1,9 @@
 // What rx-pps found out: one plain object, which --json prints as it is, and its text for people.
 import type { EngineName } from "../../src/hot/engine.ts";
 import { toHdr } from "../../src/telemetry/histogram.ts";
+import { count, percent, rate, time } from "../../src/telemetry/units.ts";
 import { formatMachine, type Machine } from "../machine.ts";
 import type { Drops, Measurement } from "./measure.ts";
-import { count, percent, rate, time } from "./units.ts";
 
 /** What was measured, apart from the numbers. */
 export interface Setting {

@@ -18,7 +18,7 @@ import {
 } from "../../src/limits.ts";
 import { Pollmode } from "../../src/pollmode.ts";
 import { clockCost } from "./clock.ts";
-import type { Settings } from "./options.ts";
+import { type Settings, sendsBack } from "./options.ts";
 import { mainCpus, type Placement, place } from "./placement.ts";
 
 /** Mbufs a queue pair may hold: a ring for either way, and a burst or two under way. */
@@ -70,6 +70,7 @@ export async function openSession(settings: Settings, say: (text: string) => voi
     allow,
     vdev: eal.vdevs,
     ...(eal.vfioVfToken ? { vfioVfToken: eal.vfioVfToken } : {}),
+    ...(eal.vfioIntr ? { vfioIntr: eal.vfioIntr } : {}),
     ...(prefixGiven ? { filePrefix: eal.filePrefix } : {}),
     ...(eal.iovaMode ? { iovaMode: eal.iovaMode } : {}),
   });
@@ -177,7 +178,7 @@ async function launch(
   const streams = Array.from({ length: queues }, (_, queue): StreamSpec[] => {
     const end = { port: generator, queue };
     const send: StreamSpec = { mode: "txonly", tx: end, frameBytes };
-    return app === "macswap" ? [send, { mode: "count", rx: end }] : [send];
+    return sendsBack(app) ? [send, { mode: "count", rx: end }] : [send];
   });
   await engine.forward(placement.generator.lcore, streams.flat(), { burst });
 }

@@ -17,6 +17,7 @@ import { Queue, QueueError } from "../../src/hot/layout.ts";
 import { QUEUES_MAX } from "../../src/limits.ts";
 import type { Chip } from "./chips.ts";
 import { Filters } from "./filters.ts";
+import { Flows } from "./flows.ts";
 import { interruptKind } from "./interrupts.ts";
 import { checkNvm, readMac } from "./nvm.ts";
 import { negotiateLink, requireCopper } from "./phy.ts";
@@ -58,6 +59,8 @@ export interface ChipParts {
 
 export class ChipDevice implements EthDevice {
   readonly info: DeviceInfo;
+  /** The 82574 has no filters that lead to queues. */
+  readonly flow: Flows | undefined;
   private readonly parts: ChipParts;
   private readonly context: DriverContext;
   private readonly events: DeviceEvents;
@@ -83,6 +86,7 @@ export class ChipDevice implements EthDevice {
     this.events = events;
     this.rings = new Rings({ ...parts, context });
     this.filters = new Filters(registers, chip, fn.address, mac);
+    this.flow = chip.family === "igb" ? new Flows(registers, chip, fn.address) : undefined;
     this.counters = new Statistics(registers, chip);
     this.watchdog = new Watchdog(fn);
     const queues = Math.min(chip.queues, QUEUES_MAX);
@@ -177,6 +181,7 @@ export class ChipDevice implements EthDevice {
     registers.write(Reg.RCTL, Rctl.BAM | Rctl.SECRC | this.rings.bufferBits);
     this.writeFrameBytes();
     this.filters.restore();
+    this.flow?.restore();
     writeRss(registers, chip, this.rssConfig);
     await this.rings.startReceive();
   }
@@ -234,7 +239,7 @@ export class ChipDevice implements EthDevice {
     const status = this.parts.registers.read(Reg.STATUS);
     const up = this.started && status !== ALL_ONES && (status & Status.LU) !== 0;
     const speed = status & Status.SPEED_1000 ? 1000 : status & Status.SPEED_100 ? 100 : 10;
-    return { up, speed: up ? speed : 0, duplex: status & Status.FD ? "full" : "half" };
+    return { up, speed: up ? speed : 0, duplex: status & Status.FD ? "full" : "half", autoneg: true };
   }
 
   private look(): void {

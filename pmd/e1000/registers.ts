@@ -67,6 +67,21 @@ export const enum Reg {
   /** 10 words of the key. */
   RSSRK = 0x5c80,
 
+  // Queues by what a packet is, igb (82576, 8.10 and 8.11). 8 of each but for SYNQF, 4 bytes on.
+  /** SYN packet. */
+  SYNQF = 0x55fc,
+  /** 82576: source and destination address, source port. */
+  SAQF = 0x5980,
+  DAQF = 0x59a0,
+  SPQF = 0x59c0,
+  /** 82576: 5-tuple. I350: the same place is TTQF, 2-tuple. */
+  FTQF = 0x59e0,
+  /** Destination port, priority. */
+  IMIR = 0x5a80,
+  IMIREXT = 0x5aa0,
+  /** EtherType. */
+  ETQF = 0x5cb0,
+
   // Transmit
   TCTL = 0x0400,
   TIPG = 0x0410,
@@ -203,6 +218,44 @@ export const enum Rxcsum {
 export const enum Rfctl {
   /** 82574: extended receive descriptors. */
   EXSTEN = 1 << 15,
+  /** igb: the SYN filter comes before the 5-tuple filters. */
+  SYNQFP = 1 << 19,
+}
+
+/** ETQF: the EtherType, bits 0 to 15. */
+export const enum Etqf {
+  QUEUE_SHIFT = 16,
+  FILTER_ENABLE = 1 << 26,
+}
+/** ETQF.QUEUE_ENABLE. Bit 31. */
+export const ETQF_QUEUE_ENABLE = 0x8000_0000;
+
+/** FTQF and TTQF: the protocol, bits 0 to 7; what is left out of the comparison, bits 15 and 28 to 31. */
+export const enum Ftqf {
+  QUEUE_ENABLE = 1 << 8,
+  VF_BP = 1 << 15,
+  QUEUE_SHIFT = 16,
+  MASK_PROTO_BP = 1 << 28,
+  MASK_SOURCE_ADDR_BP = 1 << 29,
+  MASK_DEST_ADDR_BP = 1 << 30,
+}
+/** FTQF.MASK_SOURCE_PORT_BP. Bit 31. */
+export const FTQF_MASK_SOURCE_PORT_BP = 0x8000_0000;
+
+/** IMIR: the destination port, bits 0 to 15. */
+export const enum Imir {
+  PORT_BP = 1 << 17,
+  PRIORITY_SHIFT = 29,
+}
+
+export const enum Imirext {
+  SIZE_BP = 1 << 12,
+  CTRL_BP = 1 << 19,
+}
+
+export const enum Synqf {
+  ENABLE = 1 << 0,
+  QUEUE_SHIFT = 1,
 }
 
 export const enum Srrctl {

@@ -4,7 +4,14 @@
 
 import { type Devargs, DevargsReader } from "../../src/eal/devargs.ts";
 import { PollmodeError } from "../../src/errors.ts";
-import type { DeviceConfig, Driver, DriverContext, EthDevice, LinkStatus } from "../../src/ethdev/driver.ts";
+import type {
+  DeviceConfig,
+  DeviceEvents,
+  Driver,
+  DriverContext,
+  EthDevice,
+  LinkStatus,
+} from "../../src/ethdev/driver.ts";
 import { QueueBlock } from "../../src/ethdev/queue-block.ts";
 import { QueueKind } from "../../src/hot/layout.ts";
 import { Ring } from "../../src/hot/ring.ts";
@@ -62,7 +69,7 @@ const wires = new WeakMap<Zone, Map<string, Wire>>();
 export const ringDriver: Driver = {
   name: "net_ring",
   usage: "nodeaction=NAME:NODE:CREATE|ATTACH",
-  probe: async (devargs, context) => new RingDevice(devargs, context),
+  probe: async (devargs, context, events) => new RingDevice(devargs, context, events),
 };
 
 class RingDevice implements EthDevice {
@@ -74,9 +81,13 @@ class RingDevice implements EthDevice {
   private readonly attached: boolean;
   private rx: QueueBlock[] = [];
   private tx: QueueBlock[] = [];
-  private up = false;
+  private started = false;
+  /** As setLink() says. */
+  private enabled = true;
+  private readonly events: DeviceEvents;
 
-  constructor(devargs: Devargs, context: DriverContext) {
+  constructor(devargs: Devargs, context: DriverContext, events: DeviceEvents) {
+    this.events = events;
     const reader = new DevargsReader(devargs);
     const action = reader.string("nodeaction");
     reader.end();
@@ -130,14 +141,32 @@ class RingDevice implements EthDevice {
   }
 
   async start(): Promise<void> {
+    this.started = true;
+    if (this.enabled) this.run();
+  }
+
+  private run(): void {
     for (const queue of [...this.rx, ...this.tx]) queue.run(QueueKind.RING);
-    this.up = true;
   }
 
   async stop(): Promise<void> {
+    this.started = false;
+    await this.halt();
+  }
+
+  private async halt(): Promise<void> {
     for (const queue of [...this.rx, ...this.tx]) queue.halt();
-    this.up = false;
     await this.context.quiesce();
+  }
+
+  /** Down: neither way moves. What lies in the rings stays there. */
+  async setLink(up: boolean): Promise<void> {
+    if (this.enabled === up) return;
+    this.enabled = up;
+    if (!this.started) return;
+    if (up) this.run();
+    else await this.halt();
+    this.events.link(this.link());
   }
 
   async close(): Promise<void> {
@@ -155,7 +184,7 @@ class RingDevice implements EthDevice {
   }
 
   link(): LinkStatus {
-    return { up: this.up, speed: 10_000, duplex: "full" };
+    return { up: this.started && this.enabled, speed: 10_000, duplex: "full" };
   }
 }
 

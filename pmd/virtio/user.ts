@@ -250,12 +250,12 @@ class VirtioUser implements EthDevice {
     for (const queue of this.queues) queue.start(features.packed);
     for (const k of this.queues.keys()) await frontend.enableVring(k, true);
     await frontend.driverOk();
-    this.setLink(true);
+    this.tellLink(true);
   }
 
   private halt(): void {
     for (const queue of this.queues) queue.block.halt();
-    this.setLink(false);
+    this.tellLink(false);
   }
 
   private async takeDown(frontend: VhostUserFrontend): Promise<void> {
@@ -268,7 +268,7 @@ class VirtioUser implements EthDevice {
     frontend.close();
   }
 
-  private setLink(up: boolean): void {
+  private tellLink(up: boolean): void {
     if (this.up === up) return;
     this.up = up;
     this.events.link(this.link());

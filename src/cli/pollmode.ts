@@ -11,9 +11,17 @@ interface Command {
 }
 
 const commands: Readonly<Record<string, Command>> = {
+  capture: {
+    meaning: "Write packets of a running engine's port to a pcapng file or a pipe.",
+    module: "./capture/main.js",
+  },
   "rx-pps": {
     meaning: "Receive packets and measure the rate, with a built-in generator or from any port.",
     module: "../../bench/rx-pps/main.js",
+  },
+  testpmd: {
+    meaning: "Forward packets between ports, as DPDK's testpmd: modes, console, statistics.",
+    module: "./testpmd/main.js",
   },
 };
 

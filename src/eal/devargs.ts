@@ -14,6 +14,8 @@ export interface Devargs {
   readonly args: ReadonlyMap<string, string>;
   /** Keys given more than once. */
   readonly repeated: readonly string[];
+  /** All arguments in their order, repeated keys too. Absent: those of `args`. */
+  readonly given?: readonly (readonly [key: string, value: string])[];
 }
 
 /** DPDK's RTE_DEV_NAME_MAX_LEN, without the final zero. */
@@ -27,6 +29,7 @@ export function parseDevargs(text: string, option = "--vdev"): Devargs {
   if (!pci) checkName(name, text, option);
   const args = new Map<string, string>();
   const repeated = new Set<string>();
+  const given: [string, string][] = [];
   for (const part of parts) {
     const equals = part.indexOf("=");
     const key = (equals < 0 ? part : part.slice(0, equals)).trim();
@@ -34,10 +37,12 @@ export function parseDevargs(text: string, option = "--vdev"): Devargs {
       const what = key === "" ? "there is an argument without a key" : `"${key}" is not a key`;
       throw malformed(text, option, `${what} (in "${part}")`);
     }
+    const value = equals < 0 ? "" : part.slice(equals + 1).trim();
+    given.push([key, value]);
     if (args.has(key)) repeated.add(key);
-    else args.set(key, equals < 0 ? "" : part.slice(equals + 1).trim());
+    else args.set(key, value);
   }
-  const rest = { args, repeated: [...repeated] };
+  const rest = { args, repeated: [...repeated], given };
   if (pci) return { bus: "pci", driver: "", name: `${pci[1] ?? "0000"}:${pci[2]}`.toLowerCase(), ...rest };
   return { bus: "vdev", driver: name.replace(/[0-9]+$/, ""), name, ...rest };
 }
@@ -90,6 +95,8 @@ export class DevargsReader {
   readonly #devargs: Devargs;
   /** Every key the driver asked for: what it knows. */
   readonly #known = new Set<string>();
+  /** Keys that may be given more than once. */
+  readonly #lists = new Set<string>();
 
   constructor(devargs: Devargs) {
     this.#devargs = devargs;
@@ -135,6 +142,21 @@ export class DevargsReader {
     return text ?? options.default;
   }
 
+  /** Arguments whose keys may be repeated, in the order given: `rx_pcap=a,rx_pcap=b`. None of them is empty. */
+  list<const K extends string>(...keys: readonly K[]): { key: K; value: string }[] {
+    for (const key of keys) {
+      this.#known.add(key);
+      this.#lists.add(key);
+    }
+    const { given = [...this.#devargs.args] } = this.#devargs;
+    return given.flatMap(([name, value]) => {
+      const key = keys.find((candidate) => candidate === name);
+      if (key === undefined) return [];
+      if (value === "") this.#fail(key, value, "is empty", `${key}=VALUE`);
+      return [{ key, value }];
+    });
+  }
+
   /** One of a few words. */
   oneOf<const T extends string>(
     key: string,
@@ -166,7 +188,8 @@ export class DevargsReader {
 
   /** Throws when there are keys that were not asked for, or keys given twice. */
   end(): void {
-    const { args, repeated, name } = this.#devargs;
+    const { args, name } = this.#devargs;
+    const repeated = this.#devargs.repeated.filter((key) => !this.#lists.has(key));
     const known = [...this.#known];
     const unknown = [...args.keys()].filter((key) => !this.#known.has(key));
     if (unknown.length > 0) {

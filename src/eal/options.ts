@@ -17,6 +17,9 @@ export interface LogLevel {
   readonly level: number;
 }
 
+/** --vfio-intr; legacy is INTx. */
+export type VfioIntr = "legacy" | "msi" | "msix";
+
 export interface EalOptions {
   /** Ascending by lcore; undefined when none of -l, --lcores, -c is given. */
   readonly lcores: readonly LcoreCpus[] | undefined;
@@ -34,6 +37,7 @@ export interface EalOptions {
   readonly iovaMode: "va" | "pa" | undefined;
   /** A UUID in lower case. */
   readonly vfioVfToken: string | undefined;
+  readonly vfioIntr: VfioIntr | undefined;
   readonly logLevels: readonly LogLevel[];
   /** -n: a hint that nothing depends on. */
   readonly memoryChannels: number | undefined;
@@ -91,6 +95,11 @@ export const ealOptionTable = {
     value: "UUID",
     meaning: "What a VF and its PF share where the PF is bound to vfio-pci too.",
   },
+  "vfio-intr": {
+    value: "legacy|msi|msix",
+    meaning: "Interrupts of devices on VFIO, where they are asked for.",
+    byDefault: "the best a device has",
+  },
   "log-level": {
     value: "[GLOB:]LEVEL",
     multiple: true,
@@ -105,7 +114,6 @@ const oneProcess = "there is one process: share memory between lcores (worker th
 const noServices = "there are no service cores: run the work on an lcore of its own (-l)";
 const noTrace = "use --log-level debug, or perf on the process";
 const noNuma = "memory is one arena: give its size with -m";
-const alwaysMsi = "pollmode polls and needs no interrupt: remove the option";
 
 /** Options DPDK has and we do not, each with what to do instead. */
 export const dpdkOnlyOptions: Readonly<Record<string, string>> = {
@@ -148,7 +156,6 @@ export const dpdkOnlyOptions: Readonly<Record<string, string>> = {
   "trace-bufsz": noTrace,
   "trace-dir": noTrace,
   "trace-mode": noTrace,
-  "vfio-intr": alwaysMsi,
   "vmware-tsc-map": "remove the option",
   w: "use -a or --allow",
 };
@@ -213,6 +220,7 @@ function readEal(values: OptionValues<typeof ealOptionTable>, limits: MachineLim
     noPci: values["no-pci"],
     iovaMode: readIovaMode(values["iova-mode"]),
     vfioVfToken: readUuid("--vfio-vf-token", values["vfio-vf-token"]),
+    vfioIntr: readVfioIntr(values["vfio-intr"]),
     logLevels: values["log-level"].map(parseLogLevel),
     memoryChannels: readInteger("-n", values["memory-channels"], { max: 64, example: 4 }),
     help: values.help,
@@ -287,6 +295,13 @@ function readIovaMode(text: string | undefined): "va" | "pa" | undefined {
     message,
     "write --iova-mode va (virtual) or --iova-mode pa (physical)",
   );
+}
+
+function readVfioIntr(text: string | undefined): VfioIntr | undefined {
+  const kind = (["legacy", "msi", "msix"] as const).find((one) => one === text);
+  if (text === undefined || kind !== undefined) return kind;
+  const message = `--vfio-intr "${text}" is none of legacy, msi, msix`;
+  throw new PollmodeError("OPTION_VALUE", message, "write --vfio-intr msix, or leave it out");
 }
 
 function readUuid(option: string, text: string | undefined): string | undefined {

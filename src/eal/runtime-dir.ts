@@ -13,6 +13,11 @@ function base(): string {
   return join(process.env.XDG_RUNTIME_DIR ?? "/tmp", "pollmode");
 }
 
+/** The directory of the engine with this --file-prefix. */
+export function runtimePath(prefix: string): string {
+  return join(base(), prefix);
+}
+
 export class RuntimeDir {
   readonly path: string;
   private readonly lock: number;
@@ -23,7 +28,7 @@ export class RuntimeDir {
   }
 
   static acquire(prefix: string): RuntimeDir {
-    const path = join(base(), prefix);
+    const path = runtimePath(prefix);
     mkdirSync(path, { recursive: true, mode: 0o700 });
     const lock = openSync(join(path, "config"), "a+", 0o600);
     if (!flock(lock, LOCK_EX | LOCK_NB)) {

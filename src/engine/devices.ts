@@ -13,7 +13,11 @@ const USER_SPACE_DRIVERS = ["vfio-pci", "uio_pci_generic", "igb_uio"];
 export function pciDevicesOf({ allow = [], block = [] }: PollmodeOptions): Devargs[] {
   if (allow.length > 0) return allow.map((one) => pciDevargs(one, "--allow"));
   if (block.length === 0) return [];
-  const blocked = new Set(block.map((one) => pciDevargs(one, "--block").name));
+  return userSpaceDevices(new Set(block.map((one) => pciDevargs(one, "--block").name)));
+}
+
+/** All devices that are bound for user space and have a driver here, but for these addresses. */
+export function userSpaceDevices(blocked: ReadonlySet<string>): Devargs[] {
   return scanPci()
     .filter(({ address, driver }) => !blocked.has(address) && USER_SPACE_DRIVERS.includes(driver ?? ""))
     .filter(({ vendor, device }) => pciDriver(vendor, device) !== undefined)

@@ -1,6 +1,7 @@
 // What an engine is started with, checked.
 import type { Devargs } from "../eal/devargs.ts";
 import { type LcoreCpus, parseLcoreList } from "../eal/lcore-list.ts";
+import type { VfioIntr } from "../eal/options.ts";
 import { PollmodeError } from "../errors.ts";
 import type { EngineName } from "../hot/engine.ts";
 import { threadCpus } from "../libc/libc.ts";
@@ -17,6 +18,8 @@ export interface PollmodeOptions {
   vdev?: readonly (string | Devargs)[];
   /** --vfio-vf-token: the UUID that a VF and its PF share where the PF is bound to vfio-pci. */
   vfioVfToken?: string;
+  /** --vfio-intr: the kind of interrupt that devices on VFIO use. Default: the best that each has. */
+  vfioIntr?: VfioIntr;
   /** -m: MiB of memory for packets and rings. */
   memoryMib?: number;
   /** --no-huge. */
@@ -43,6 +46,7 @@ const OPTIONS: Record<keyof PollmodeOptions, true> = {
   block: true,
   vdev: true,
   vfioVfToken: true,
+  vfioIntr: true,
   memoryMib: true,
   noHuge: true,
   inMemory: true,
@@ -65,6 +69,11 @@ export function checkOptions(options: PollmodeOptions): void {
   if (!["wasm", "ts"].includes(engine) || !["va", "pa"].includes(iovaMode)) {
     const message = `Pollmode.start: engine ${engine}, iovaMode ${iovaMode}`;
     throw new PollmodeError("OPTION_VALUE", message, 'engine is "wasm" or "ts", iovaMode is "va" or "pa"');
+  }
+  const { vfioIntr = "msix" } = options;
+  if (!["legacy", "msi", "msix"].includes(vfioIntr)) {
+    const message = `Pollmode.start: vfioIntr ${vfioIntr}`;
+    throw new PollmodeError("OPTION_VALUE", message, 'vfioIntr is "legacy", "msi" or "msix"');
   }
   if (options.allow?.length && options.block?.length) {
     const message = "Pollmode.start: allow and block exclude each other";

@@ -6,6 +6,7 @@ import type { Poller } from "../libc/poller.ts";
 import type { Arena } from "../memory/arena.ts";
 import type { MbufPool } from "../memory/pool.ts";
 import type { Zone } from "../memory/zone.ts";
+import type { FlowDevice } from "./flow.ts";
 
 /** What a driver gets to work with. */
 export interface DriverContext {
@@ -93,12 +94,16 @@ export interface LinkStatus {
   /** Mbit/s; 0 where it means nothing. */
   readonly speed: number;
   readonly duplex: "full" | "half";
+  /** Speed and duplex were negotiated with the other end. */
+  readonly autoneg?: boolean;
 }
 
 /** What a device tells its port. */
 export interface DeviceEvents {
   link(status: LinkStatus): void;
   error(error: Error): void;
+  /** What the device receives from has come to its end: a file was read. */
+  end?(): void;
 }
 
 /**
@@ -123,6 +128,8 @@ export interface EthDevice {
   stats?(): DeviceStats;
   /** Sets the device's own counters to 0. */
   clearStats?(): void;
+  /** Administrative state of the link. Down: nothing is received or sent; link() says so. */
+  setLink?(up: boolean): Promise<void>;
   setPromiscuous?(on: boolean): Promise<void>;
   setAllMulticast?(on: boolean): Promise<void>;
   setMac?(mac: Uint8Array): Promise<void>;
@@ -142,6 +149,8 @@ export interface EthDevice {
   rss?(): Required<RssConfig>;
   /** What wakes an lcore that sleeps on receive queue `queue`; after `configure` with rxInterrupts. */
   rxInterrupt?(queue: number): InterruptLine;
+  /** Rules by which received packets are treated otherwise. */
+  readonly flow?: FlowDevice;
 }
 
 export interface PciId {

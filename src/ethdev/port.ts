@@ -7,6 +7,7 @@ import { Queue, QueueError } from "../hot/layout.ts";
 import type { Arena } from "../memory/arena.ts";
 import { checkConfig, checkRss } from "./config.ts";
 import type { DeviceConfig, DeviceInfo, EthDevice, LinkStatus, RssConfig } from "./driver.ts";
+import { PortFlow } from "./port-flow.ts";
 import { type QueueFault, queueFault } from "./queue-errors.ts";
 
 export interface PortStats {
@@ -29,16 +30,25 @@ interface PortEvents {
   link: [LinkStatus];
   /** A queue stopped itself, or the device reports something of its own. */
   error: [PollmodeError];
+  /** It has new queues. */
+  configured: [];
+  closed: [];
+  /** Nothing more will be received: all input files were read to their ends. */
+  end: [];
 }
 
 export class Port extends EventEmitter<PortEvents> {
   readonly id: number;
   readonly name: string;
+  /** Flow rules: which received packets the device treats otherwise. */
+  readonly flow: PortFlow;
   private readonly device: EthDevice;
   private readonly arena: Arena;
   private state: "new" | "configured" | "started" | "closed" = "new";
   /** Faults that were reported, by queue block. */
   private readonly reported = new Map<number, number>();
+  /** Counters when they were last cleared, by arena offset. */
+  private readonly cleared = new Map<number, number>();
 
   /** The lcore that runs a queue now, if any. */
   private readonly ownerOf: (queue: number) => number | undefined;
@@ -56,6 +66,12 @@ export class Port extends EventEmitter<PortEvents> {
     this.name = name;
     this.device = device;
     this.arena = arena;
+    this.flow = new PortFlow(() => ({
+      title: `port ${id} (${name})`,
+      driver: device.info.driver,
+      device: device.flow,
+      rxQueues: device.rxQueues.length,
+    }));
   }
 
   get info(): DeviceInfo {
@@ -69,6 +85,9 @@ export class Port extends EventEmitter<PortEvents> {
 
   get started(): boolean {
     return this.state === "started";
+  }
+  get closed(): boolean {
+    return this.state === "closed";
   }
 
   /** Arena offsets of the queue blocks. */
@@ -86,19 +105,27 @@ export class Port extends EventEmitter<PortEvents> {
   /** Sets the number of queues, one each way by default. The port is stopped, and no lcore runs its queues. */
   async configure(config: DeviceConfig = { rxQueues: 1, txQueues: 1 }): Promise<void> {
     this.require("new", "configured");
+    this.requireIdle();
+    checkConfig(`port ${this.id} (${this.name})`, this.info, config);
+    this.flow.requireQueues(config.rxQueues);
+    await this.device.configure(config);
+    this.cleared.clear();
+    for (const queue of [...this.rxQueues, ...this.txQueues]) {
+      this.arena.u32[(queue + Queue.PORT) >>> 2] = this.id;
+      this.arena.u32[(queue + Queue.ORIGIN) >>> 2] = 0x10000 | this.id;
+    }
+    this.state = "configured";
+    this.emit("configured");
+  }
+
+  /** Throws QUEUE_BUSY while an lcore runs one of the queues. */
+  requireIdle(): void {
     for (const queue of [...this.rxQueues, ...this.txQueues]) {
       const owner = this.ownerOf(queue);
       if (owner === undefined) continue;
       const message = `port ${this.id} (${this.name}): lcore ${owner} runs one of its queues`;
       throw new PollmodeError("QUEUE_BUSY", message, `stop lcore ${owner} first`);
     }
-    checkConfig(`port ${this.id} (${this.name})`, this.info, config);
-    await this.device.configure(config);
-    for (const queue of [...this.rxQueues, ...this.txQueues]) {
-      this.arena.u32[(queue + Queue.PORT) >>> 2] = this.id;
-      this.arena.u32[(queue + Queue.ORIGIN) >>> 2] = 0x10000 | this.id;
-    }
-    this.state = "configured";
   }
 
   async start(): Promise<void> {
@@ -118,11 +145,16 @@ export class Port extends EventEmitter<PortEvents> {
     await this.stop();
     this.state = "closed";
     await this.device.close();
+    this.emit("closed");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 
   stats(): PortStats {
     const sum = (queues: readonly number[], word: number) =>
-      queues.reduce((total, queue) => total + this.arena.f64[(queue + word) >>> 3]!, 0);
+      queues.reduce((total, queue) => total + this.counter(queue + word), 0);
     const { rxQueues, txQueues } = this;
     const own = this.device.stats?.() ?? { rxMissed: 0, rxErrors: 0, txErrors: 0 };
     return {
@@ -145,7 +177,7 @@ export class Port extends EventEmitter<PortEvents> {
     const add = (way: string, queues: readonly number[], stalled: string) => {
       queues.forEach((queue, k) => {
         for (const [name, word] of Object.entries({ ...words, [stalled]: Queue.STALLED })) {
-          stats[`${way}_q${k}_${name}`] = this.arena.f64[(queue + word) >>> 3]!;
+          stats[`${way}_q${k}_${name}`] = this.counter(queue + word);
         }
       });
     };
@@ -154,11 +186,18 @@ export class Port extends EventEmitter<PortEvents> {
     return { ...stats, ...this.device.xstats?.() };
   }
 
+  /** Counts from 0. What lies in the arena goes on: an lcore that is about to add to it would undo a clearing. */
   clearStats(): void {
     this.device.clearStats?.();
     for (const queue of [...this.rxQueues, ...this.txQueues]) {
-      this.arena.f64.fill(0, (queue + Queue.PACKETS) >>> 3, (queue + Queue.DRIVER) >>> 3);
+      for (let at = queue + Queue.PACKETS; at < queue + Queue.DRIVER; at += 8) {
+        this.cleared.set(at, this.arena.f64[at >>> 3]!);
+      }
     }
+  }
+
+  private counter(at: number): number {
+    return this.arena.f64[at >>> 3]! - (this.cleared.get(at) ?? 0);
   }
 
   /** Queues that stopped themselves, by name (`rx 0`). */
@@ -212,6 +251,10 @@ export class Port extends EventEmitter<PortEvents> {
     this.txQueues.forEach(look("tx"));
   }
 
+  /** Takes the link down or up again, as seen by the peer. Queues go on as far as the device lets them. */
+  async setLink(up: boolean): Promise<void> {
+    await this.has("setLink", "a link that can be set").call(this.device, up);
+  }
   async setPromiscuous(on: boolean): Promise<void> {
     await this.has("setPromiscuous", "promiscuous mode").call(this.device, on);
   }
@@ -264,6 +307,11 @@ export class Port extends EventEmitter<PortEvents> {
   /** What wakes an lcore that sleeps on a receive queue. */
   rxInterrupt(queue: number): InterruptLine {
     return this.has("rxInterrupt", "receive interrupts").call(this.device, queue);
+  }
+
+  /** Whether the device has a method that not all devices have: `port.can("setMtu")`. */
+  can(method: keyof EthDevice): boolean {
+    return this.device[method] !== undefined;
   }
 
   private has<K extends keyof EthDevice>(method: K, what: string): NonNullable<EthDevice[K]> {

@@ -30,6 +30,7 @@ const TEXTS: Record<number, [name: string, text: string]> = {
     "the NIC's registers read all ones: it is gone, or its power is off",
   ],
   [QueueError.DMA_ERROR]: ["DMA_ERROR", "the NIC could not read or write memory: the IOMMU stopped it"],
+  [QueueError.BAD_RING_FRAME]: ["BAD_RING_FRAME", "a frame in the kernel's ring reaches beyond its slot"],
 };
 
 export interface QueueFault {
@@ -48,6 +49,7 @@ const VIRTIO_FIX =
 const FIXES: Record<number, string> = {
   [QueueError.BAD_LENGTH]:
     "stop and start the port: that resets the NIC; if it comes again, the NIC is broken",
+  [QueueError.BAD_RING_FRAME]: "stop and start the port: that makes a new ring; if it comes again, report it",
   [QueueError.DEVICE_LOST]: "look at dmesg and at the slot's power; attach the device again",
   [QueueError.DMA_ERROR]:
     "look for DMAR or AMD-Vi faults in dmesg; stop and start the port: that resets the NIC",

@@ -3,12 +3,14 @@
 //
 // Frame: Ethernet header with type 0x88b5 (IEEE 802, local experiment), 2 bytes of padding, then little-endian words
 // {number, bytes of the frame, checksum}, then the payload: words drawn from the number, and up to 3 bytes of zeros.
-import { rxBurst, txBurst } from "../hot/dispatch.ts";
+import { rxBurst } from "../hot/dispatch.ts";
 import { Mbuf, Pool, Queue, Stream } from "../hot/layout.ts";
 import { mbufAllocBulk, mbufFree, mbufFreeBulk } from "../hot/mbuf.ts";
 import { acquire32, min32, mul32, publish32, r8, r16, r32, w8, w16, w32 } from "../hot/mem.ts";
 import { bump } from "../hot/queue.ts";
 import { chainSegments } from "./frame.ts";
+import { received } from "./receive.ts";
+import { send } from "./send.ts";
 
 /** The modes' words in a stream block; sender and checker of a pair share a Progress block. */
 export const enum Sequence {
@@ -124,7 +126,7 @@ export function sequenceSend(s: u32, pkts: u32, n: u32): u32 {
     made++;
   }
   if (made == 0) return 0;
-  const took: u32 = txBurst(q, pkts, made);
+  const took: u32 = send(s, pkts, made);
   if (took < made) mbufFreeBulk(cache, pkts + (took << 2), made - took); // their numbers are sent anew
   publish32(progress + Progress.SENT, (sent + took) >>> 0);
   return took;
@@ -138,6 +140,7 @@ export function sequenceCheck(s: u32, pkts: u32, n: u32): u32 {
   const q: u32 = r32(s + Stream.RX_QUEUE);
   const got: u32 = rxBurst(q, pkts, n);
   if (got == 0) return 0;
+  received(s, pkts, got);
   const progress: u32 = r32(s + Sequence.PROGRESS);
   let numbered: u32 = 0;
   for (let k: u32 = 0; k < got; k++) numbered = numbered + judge(s, progress, r32(pkts + (k << 2)));

@@ -1,148 +1,139 @@
-// Writes what an lcore is to do into its block: one stream for each pair of queues.
+// The table of modes, and what writes an lcore's work into its block: one stream for each pair of queues. What a mode
+// is told beside is prepared by a file of its own in streams/.
+import { nearest } from "../eal/nearest.ts";
 import { PollmodeError } from "../errors.ts";
-import type { Port } from "../ethdev/port.ts";
 import { Lcore, Stream } from "../hot/layout.ts";
 import type { LcoreControl } from "../lcore/lcores.ts";
-import { BURST_DEFAULT, BURST_MAX, QUEUES_MAX } from "../limits.ts";
+import { BURST_DEFAULT, BURST_MAX, STREAMS_MAX } from "../limits.ts";
+import type { MbufPool } from "../memory/pool.ts";
 import type { Zone } from "../memory/zone.ts";
-import { IcmpEcho } from "./icmpecho.ts";
 import { Mode } from "./modes.ts";
-import { Sequence } from "./sequence.ts";
-import { TxOnly } from "./txonly.ts";
+import { LcoreMemory, StreamBlock } from "./streams/block.ts";
+import { checkGenerate, prepareFlowgen, prepareTxOnly } from "./streams/generate.ts";
+import { checkNoisy, emptyFifo, prepareNoisy } from "./streams/noisy.ts";
+import { checkCsum, checkMac, prepareCsum, prepareEcho, prepareMac } from "./streams/rewrite.ts";
+import { checkSequence, prepareSequence } from "./streams/sequence.ts";
+import { bound, type StreamOptions } from "./streams/spec.ts";
+import { checkWatch, prepareWatch } from "./streams/watch.ts";
 
-export interface StreamSpec {
+export { udpTemplate } from "./streams/generate.ts";
+export type { NoisyOptions, SequenceOptions } from "./streams/spec.ts";
+
+export interface StreamSpec extends StreamOptions {
   mode: ModeName;
-  /** Where it receives; not for the modes that only send. */
-  rx?: { port: Port; queue: number };
-  /** Where it sends; not for the modes that only receive. */
-  tx?: { port: Port; queue: number };
-  /** txonly: bytes of the frame, 60 to 9018 (64). */
-  frameBytes?: number;
-  /** seq-send, seq-check: see sequence.ts. */
-  sequence?: SequenceOptions;
 }
 
-export interface SequenceOptions {
-  /** Arena offset of a Progress block that sender and checker share. */
-  progress: number;
-  sizeMin: number;
-  sizeMax: number;
-  window: number;
-  total: number;
-  /** Destination of the frames, 6 bytes. Default 02:00:00:00:00:00. */
-  destination?: Uint8Array;
-}
-
-interface ModeNeeds {
+interface ModeControl {
   readonly mode: Mode;
   readonly rx: boolean;
   readonly tx: boolean;
+  /** Throws for options that are wrong; nothing is changed. */
+  readonly check?: (options: StreamOptions, dataRoom: number) => void;
+  /** Fills in the mode's words. */
+  readonly prepare?: (block: StreamBlock, options: StreamOptions) => void;
 }
 
+const both = { rx: true, tx: true } as const;
+const sequence = { check: checkSequence, prepare: prepareSequence } as const;
+
 const MODES = {
+  io: { mode: Mode.IO, ...both },
+  mac: { mode: Mode.MAC, ...both, check: checkMac, prepare: prepareMac },
+  macswap: { mode: Mode.MACSWAP, ...both },
+  flowgen: {
+    mode: Mode.FLOWGEN,
+    ...both,
+    check: (options, dataRoom) => checkGenerate(options, dataRoom, true),
+    prepare: prepareFlowgen,
+  },
+  rxonly: { mode: Mode.COUNT, rx: true, tx: false },
+  txonly: {
+    mode: Mode.TXONLY,
+    rx: false,
+    tx: true,
+    check: (options, dataRoom) => checkGenerate(options, dataRoom, false),
+    prepare: prepareTxOnly,
+  },
+  csum: { mode: Mode.CSUM, ...both, check: checkCsum, prepare: prepareCsum },
+  icmpecho: { mode: Mode.ICMPECHO, ...both, prepare: prepareEcho },
+  noisy: { mode: Mode.NOISY, ...both, check: checkNoisy, prepare: prepareNoisy },
+  "5tswap": { mode: Mode.FIVE_TUPLE_SWAP, ...both },
   count: { mode: Mode.COUNT, rx: true, tx: false },
   touch: { mode: Mode.TOUCH, rx: true, tx: false },
-  io: { mode: Mode.IO, rx: true, tx: true },
-  macswap: { mode: Mode.MACSWAP, rx: true, tx: true },
-  txonly: { mode: Mode.TXONLY, rx: false, tx: true },
-  icmpecho: { mode: Mode.ICMPECHO, rx: true, tx: true },
-  "seq-send": { mode: Mode.SEQ_SEND, rx: false, tx: true },
-  "seq-check": { mode: Mode.SEQ_CHECK, rx: true, tx: false },
-} as const satisfies Record<string, ModeNeeds>;
+  "seq-send": { mode: Mode.SEQ_SEND, rx: false, tx: true, ...sequence },
+  "seq-check": { mode: Mode.SEQ_CHECK, rx: true, tx: false, ...sequence },
+} as const satisfies Record<string, ModeControl>;
 
 export type ModeName = keyof typeof MODES;
 export const modeNames = Object.keys(MODES) as ModeName[];
 
-/** testpmd's txonly frame: 02:00:00:00:00:00 from `mac`, IPv4 198.18.0.1 to 198.18.0.2, UDP 9 to 9, zeros. */
-export function udpTemplate(mac: Uint8Array, frameBytes: number): Uint8Array {
-  const frame = new Uint8Array(TxOnly.TEMPLATE_BYTES);
-  const view = new DataView(frame.buffer);
-  frame.set([2, 0, 0, 0, 0, 0, ...mac, 8, 0, 0x45, 0]);
-  view.setUint16(16, frameBytes - 14);
-  frame.set([64, 17], 22);
-  frame.set([198, 18, 0, 1, 198, 18, 0, 2, 0, 9, 0, 9], 26);
-  view.setUint16(38, frameBytes - 34);
-  let sum = 0;
-  for (let k = 14; k < 34; k += 2) sum += view.getUint16(k);
-  sum = (sum & 0xffff) + (sum >>> 16);
-  view.setUint16(24, ~(sum + (sum >>> 16)) & 0xffff);
-  return frame;
+export interface Assignment {
+  zone: Zone;
+  pool: MbufPool;
+  lcore: LcoreControl;
+  streams: readonly StreamSpec[];
+  burst?: number | undefined;
 }
+
+/** What each lcore's streams have, until it is given others. */
+const memories = new WeakMap<LcoreControl, LcoreMemory>();
 
 /**
- * Fills in the lcore's streams; an mbuf holds `dataRoom` bytes of frame. Returns the queue blocks that it serves
- * from now on.
+ * Fills in the streams of an lcore that waits. Returns the queue blocks that it serves from now on. Throws before
+ * anything is changed where an option is wrong; where memory is short the lcore has no streams afterwards.
  */
-export function assignStreams(
-  zone: Zone,
-  lcore: LcoreControl,
-  streams: readonly StreamSpec[],
-  dataRoom: number,
-  burst = BURST_DEFAULT,
-): number[] {
-  bound("streams", streams.length, 1, QUEUES_MAX);
+export function assignStreams({ zone, pool, lcore, streams, burst = BURST_DEFAULT }: Assignment): number[] {
+  bound("streams", streams.length, 1, STREAMS_MAX);
   bound("burst", burst, 1, BURST_MAX);
-  const owned: number[] = [];
-  const first = lcore.get(Lcore.STREAM);
-  streams.forEach((spec, k) => {
-    const at = first + k * Stream.BLOCK_BYTES;
-    const set = (word: number, value: number) => {
-      zone.arena.u32[(at + word) >>> 2] = value;
-    };
-    const needs: ModeNeeds | undefined = MODES[spec.mode];
-    if (!needs) {
-      const message = `there is no forwarding mode ${spec.mode}`;
-      throw new PollmodeError("FORWARD_MODE", message, `modes: ${modeNames.join(", ")}`);
-    }
-    zone.arena.clear(at, Stream.BLOCK_BYTES);
-    const rx = needs.rx ? queueOf(spec, "rx") : 0;
-    const tx = needs.tx ? queueOf(spec, "tx") : 0;
-    set(Stream.MODE, needs.mode);
-    set(Stream.RX_QUEUE, rx);
-    set(Stream.TX_QUEUE, tx);
-    owned.push(...[rx, tx].filter((queue) => queue !== 0));
-    prepareMode(zone, lcore, spec, k, dataRoom, set);
+  const plans = streams.map((spec) => {
+    const control = controlOf(spec.mode);
+    const rx = control.rx ? queueOf(spec, "rx") : 0;
+    const tx = control.tx ? queueOf(spec, "tx") : 0;
+    control.check?.(spec, pool.dataRoom);
+    checkWatch(spec);
+    return { spec, control, rx, tx };
   });
+  forgetStreams(pool, lcore);
+  const memory = new LcoreMemory(zone);
+  memories.set(lcore, memory);
+  try {
+    plans.forEach(({ spec, control, rx, tx }, k) => {
+      const at = lcore.get(Lcore.STREAM) + k * Stream.BLOCK_BYTES;
+      zone.arena.clear(at, Stream.BLOCK_BYTES);
+      const block = new StreamBlock(lcore, memory, at, pool.dataRoom);
+      block.set(Stream.MODE, control.mode);
+      block.set(Stream.RX_QUEUE, rx);
+      block.set(Stream.TX_QUEUE, tx);
+      control.prepare?.(block, spec);
+      prepareWatch(block, spec);
+    });
+  } catch (error) {
+    forgetStreams(pool, lcore);
+    throw error;
+  }
   lcore.set(Lcore.STREAMS, streams.length);
   lcore.set(Lcore.BURST, burst);
-  return owned;
+  return plans.flatMap(({ rx, tx }) => [rx, tx]).filter((queue) => queue !== 0);
 }
 
-function prepareMode(
-  zone: Zone,
-  lcore: LcoreControl,
-  spec: StreamSpec,
-  k: number,
-  dataRoom: number,
-  set: (word: number, value: number) => void,
-): void {
-  if (spec.mode === "txonly") {
-    const { frameBytes = 64, tx } = spec;
-    bound("frame size", frameBytes, 60, tx!.port.info.frameBytesMax);
-    // the second half of the stream blocks holds the templates, one each
-    const template = lcore.get(Lcore.STREAM) + (QUEUES_MAX + k) * Stream.BLOCK_BYTES;
-    zone.arena.u8.set(udpTemplate(tx!.port.mac, frameBytes), template);
-    set(TxOnly.TEMPLATE, template);
-    set(TxOnly.SIZE, frameBytes);
-    set(TxOnly.SEGMENTS, Math.ceil(frameBytes / dataRoom));
-  }
-  if (spec.mode === "icmpecho") {
-    const mac = Buffer.from(spec.rx!.port.mac);
-    set(IcmpEcho.MAC_LOW, mac.readUInt32LE(0));
-    set(IcmpEcho.MAC_HIGH, mac.readUInt16LE(4));
-  }
-  if (spec.mode === "seq-send" || spec.mode === "seq-check") {
-    const { progress, sizeMin, sizeMax, window, total, destination } = spec.sequence!;
-    const mac = Buffer.from(destination ?? [2, 0, 0, 0, 0, 0]);
-    bound("sizeMin", sizeMin, 60, sizeMax);
-    set(Sequence.PROGRESS, progress);
-    set(Sequence.SIZE_MIN, sizeMin);
-    set(Sequence.SIZE_MAX, sizeMax);
-    set(Sequence.WINDOW, window);
-    set(Sequence.TOTAL, total);
-    set(Sequence.MAC_LOW, mac.readUInt32LE(0));
-    set(Sequence.MAC_HIGH, mac.readUInt16LE(4));
-  }
+/** Gives packets that wait in the streams of an lcore that was stopped back to the pool. Counters stay readable. */
+export function emptyStreams(pool: MbufPool, lcore: LcoreControl): void {
+  const memory = memories.get(lcore);
+  for (const fifo of memory?.fifos ?? []) emptyFifo(memory!.zone.arena, pool, fifo);
+}
+
+function forgetStreams(pool: MbufPool, lcore: LcoreControl): void {
+  emptyStreams(pool, lcore);
+  lcore.set(Lcore.STREAMS, 0);
+  memories.get(lcore)?.free();
+  memories.delete(lcore);
+}
+
+function controlOf(mode: ModeName): ModeControl {
+  if (Object.hasOwn(MODES, mode)) return MODES[mode];
+  const near = nearest(mode, modeNames);
+  const fix = `${near ? `did you mean ${near}? ` : ""}modes: ${modeNames.join(", ")}`;
+  throw new PollmodeError("FORWARD_MODE", `there is no forwarding mode ${mode}`, fix);
 }
 
 function queueOf(spec: StreamSpec, way: "rx" | "tx"): number {
@@ -150,18 +141,6 @@ function queueOf(spec: StreamSpec, way: "rx" | "tx"): number {
   const queue = end?.port[way === "rx" ? "rxQueues" : "txQueues"][end.queue];
   if (queue !== undefined) return queue;
   const message = `${spec.mode}: no ${way} queue${end ? ` ${end.queue} on port ${end.port.id}` : " given"}`;
-  throw new PollmodeError(
-    "QUEUE_UNKNOWN",
-    message,
-    "configure the port with enough queues, and name the queue",
-  );
-}
-
-function bound(what: string, value: number, min: number, max: number): void {
-  if (Number.isInteger(value) && value >= min && value <= max) return;
-  throw new PollmodeError(
-    "FORWARD_OPTION",
-    `${what} ${value} is not between ${min} and ${max}`,
-    `choose one in between`,
-  );
+  const fix = "configure the port with enough queues, and name the queue";
+  throw new PollmodeError("QUEUE_UNKNOWN", message, fix);
 }

@@ -1,12 +1,18 @@
 // The driver contract's hot side: a burst in, a burst out, whatever driver the queue belongs to.
+import { afPacketRxBurst } from "../../pmd/af_packet/hot-receive.ts";
+import { afPacketTxBurst, afPacketTxFlush } from "../../pmd/af_packet/hot-transmit.ts";
 import { intelRxArm, intelRxBurst, intelRxPending } from "../../pmd/intel/hot-receive.ts";
 import { intelTxBurst, intelTxClean } from "../../pmd/intel/hot-transmit.ts";
 import { nullRxBurst, nullTxBurst } from "../../pmd/null/hot.ts";
+import { pcapRxBurst } from "../../pmd/pcap/hot-receive.ts";
+import { pcapTxBurst, pcapTxIdle } from "../../pmd/pcap/hot-transmit.ts";
 import { ringRxBurst, ringTxBurst } from "../../pmd/ring/hot.ts";
+import { tapRxBurst, tapTxBurst } from "../../pmd/tap/hot.ts";
 import { packedCall, vhostPackedRxBurst, vhostPackedTxBurst } from "../../pmd/vhost/hot-packed.ts";
 import { splitCall, vhostSplitRxBurst, vhostSplitTxBurst } from "../../pmd/vhost/hot-split.ts";
 import { packedRxBurst, packedTxBurst, packedTxClean } from "../../pmd/virtio/hot-packed.ts";
 import { splitRxBurst, splitTxBurst, splitTxClean } from "../../pmd/virtio/hot-split.ts";
+import { tapCommit, tapReceived, tapStage } from "../capture/hot-tap.ts";
 import { Queue, QueueKind } from "./layout.ts";
 import { r32 } from "./mem.ts";
 
@@ -16,6 +22,16 @@ import { r32 } from "./mem.ts";
  */
 export function rxBurst(q: u32, pkts: u32, n: u32): u32 {
   if (r32(q + Queue.RUN) == 0) return 0;
+  const got: u32 = receive(q, pkts, n);
+  if (got != 0) {
+    const taps: u32 = r32(q + Queue.CAPTURE);
+    if (taps != 0) tapReceived(taps, pkts, got);
+  }
+  return got;
+}
+
+/** Called from one place, so that it costs no call. */
+function receive(q: u32, pkts: u32, n: u32): u32 {
   switch (r32(q)) {
     case QueueKind.INTEL:
       return intelRxBurst(q, pkts, n);
@@ -29,6 +45,12 @@ export function rxBurst(q: u32, pkts: u32, n: u32): u32 {
       return vhostPackedRxBurst(q, pkts, n);
     case QueueKind.RING:
       return ringRxBurst(q, pkts, n);
+    case QueueKind.AF_PACKET:
+      return afPacketRxBurst(q, pkts, n);
+    case QueueKind.TAP:
+      return tapRxBurst(q, pkts, n);
+    case QueueKind.PCAP:
+      return pcapRxBurst(q, pkts, n);
     case QueueKind.NULL:
       return nullRxBurst(q, pkts, n);
     default:
@@ -39,6 +61,15 @@ export function rxBurst(q: u32, pkts: u32, n: u32): u32 {
 /** Sends the packets at `pkts`. Returns how many the queue took; the others are still the caller's. */
 export function txBurst(q: u32, pkts: u32, n: u32): u32 {
   if (r32(q + Queue.RUN) == 0) return 0;
+  const taps: u32 = r32(q + Queue.CAPTURE);
+  const offered: u32 = taps == 0 ? n : tapStage(taps, pkts, n);
+  const sent: u32 = transmit(q, pkts, offered);
+  if (taps != 0) tapCommit(taps, sent);
+  return sent;
+}
+
+/** Called from one place, so that it costs no call. */
+function transmit(q: u32, pkts: u32, n: u32): u32 {
   switch (r32(q)) {
     case QueueKind.INTEL:
       return intelTxBurst(q, pkts, n);
@@ -52,6 +83,12 @@ export function txBurst(q: u32, pkts: u32, n: u32): u32 {
       return vhostPackedTxBurst(q, pkts, n);
     case QueueKind.RING:
       return ringTxBurst(q, pkts, n);
+    case QueueKind.AF_PACKET:
+      return afPacketTxBurst(q, pkts, n);
+    case QueueKind.TAP:
+      return tapTxBurst(q, pkts, n);
+    case QueueKind.PCAP:
+      return pcapTxBurst(q, pkts, n);
     case QueueKind.NULL:
       return nullTxBurst(q, pkts, n);
     default:
@@ -77,6 +114,12 @@ export function txIdle(q: u32): void {
       break;
     case QueueKind.VHOST_PACKED:
       packedCall(q);
+      break;
+    case QueueKind.AF_PACKET:
+      afPacketTxFlush(q);
+      break;
+    case QueueKind.PCAP:
+      pcapTxIdle(q);
       break;
     default:
       break;

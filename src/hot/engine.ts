@@ -21,12 +21,23 @@ export interface Hot {
   copyFrame(to: number, from: number, n: number): void;
   copyWords(to: number, from: number, n: number): void;
   equalRun(a: number, b: number, n: number): number;
+  sumBytes(p: number, n: number): number;
   swapMacs(p: number): void;
   writeMbuf(mbuf: number, data: number, length: number, origin: number): void;
 }
 export type EngineName = "wasm" | "ts";
 
-export interface HotImports {
+/** System calls on arena offsets; each returns -errno when it fails (src/libc/hot-files.ts). */
+export interface FileCalls {
+  fdRead: (fd: number, p: number, n: number) => number;
+  fdWrite: (fd: number, p: number, n: number) => number;
+  fdReadv: (fd: number, p: number, n: number) => number;
+  fdWritev: (fd: number, p: number, n: number) => number;
+  fdSend: (fd: number) => number;
+  fdRewind: (fd: number) => number;
+}
+
+export interface HotImports extends FileCalls {
   /** Milliseconds, as performance.now(). */
   now: () => number;
   /** Adds one to an eventfd. */
@@ -45,14 +56,13 @@ export function instantiateHot(
   memory: WebAssembly.Memory,
   imports: HotImports,
 ): Hot {
-  const { now, notify } = imports;
-  const instance = new WebAssembly.Instance(module, { env: { memory, now, notify } });
+  const instance = new WebAssembly.Instance(module, { env: { memory, ...imports } });
   return instance.exports as unknown as Hot;
 }
 
 /** The functions of the TypeScript engine, bound to `memory`. One arena a thread. */
 export async function loadTypeScriptHot(memory: WebAssembly.Memory, imports: HotImports): Promise<Hot> {
   const { attach } = await import("./mem.ts");
-  attach(memory, imports.now, imports.notify);
+  attach(memory, imports.now, imports.notify, imports);
   return import("./entry.ts");
 }

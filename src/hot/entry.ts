@@ -4,4 +4,4 @@ export { rxArm, rxBurst, rxPending, txBurst, txIdle } from "./dispatch.ts";
 export { runLcore } from "./loop.ts";
 export { cacheCount, cacheFill, mbufAllocBulk, mbufFreeBulk } from "./mbuf.ts";
 export { ringDequeue, ringEnqueue } from "./ring.ts";
-export { copyFrame, copyWords, equalRun, swapMacs, writeMbuf } from "./simd.ts";
+export { copyFrame, copyWords, equalRun, sumBytes, swapMacs, writeMbuf } from "./simd.ts";

@@ -125,6 +125,8 @@ export const enum Queue {
   /** Receive: times that no mbuf was to be had. Transmit: packets refused because the ring was full. */
   STALLED = 56,
   DRIVER = 64,
+  /** The first of the taps that packets are captured by (src/capture/layout.ts); 0: nobody captures. No driver's. */
+  CAPTURE = 252,
   BLOCK_BYTES = 256,
 }
 
@@ -138,6 +140,12 @@ export const enum QueueKind {
   VHOST_PACKED = 6,
   /** Intel's rings of advanced and extended descriptors: pmd/intel. */
   INTEL = 7,
+  /** Sockets on the kernel's interfaces: pmd/af_packet. */
+  AF_PACKET = 8,
+  /** The kernel's TAP interfaces: pmd/tap. */
+  TAP = 9,
+  /** Files: pmd/pcap. */
+  PCAP = 10,
 }
 
 /** Why a queue stopped itself. Texts: src/ethdev/queue-errors.ts. */
@@ -159,6 +167,7 @@ export const enum QueueError {
   BAD_LENGTH = 14,
   DEVICE_LOST = 15,
   DMA_ERROR = 16,
+  BAD_RING_FRAME = 17,
 }
 
 /** One lcore's control block: the command mailbox, the heartbeat, what it measured. */
@@ -191,10 +200,14 @@ export const enum Lcore {
   POLL_HISTOGRAM = 92,
   /** u32[]: the mbufs of the burst at hand. */
   PKTS = 96,
+  /** u32[Histogram.BUCKETS] ages of the stamped packets that came in. */
+  LATENCY_HISTOGRAM = 100,
   /** Milliseconds of the last round's end. */
   LAST_MS = 104,
   /** f64: times it slept until an interrupt (--rx-interrupt). */
   SLEEPS = 112,
+  /** Ring of packets to be shown (forward/watch.ts); 0: none was asked for yet. */
+  VERBOSE = 120,
   BYTES = 128,
 }
 
@@ -202,6 +215,8 @@ export const enum LcoreCommand {
   IDLE = 0,
   RUN = 1,
   QUIT = 2,
+  /** As RUN, and an application waits to take the running one's place. */
+  RELOAD = 3,
 }
 
 export const enum LcoreState {
@@ -217,13 +232,43 @@ export const enum Stream {
   MODE = 0,
   RX_QUEUE = 4,
   TX_QUEUE = 8,
+  /** Watch bits; 0 costs the loop a load a burst. */
+  WATCH = 12,
   /** The mode's own words, 64 bytes. */
   STATE = 16,
   /** f64: packets that transmit refused and that were given back. */
   TX_DROPPED = 80,
   /** f64: packets that the mode itself gave back without sending, having found fault with them. */
   BAD = 88,
-  BLOCK_BYTES = 128,
+  /** f64: packets received and sent by this stream. */
+  RX_PACKETS = 96,
+  TX_PACKETS = 104,
+  /** f64, csum alone: packets that came with a wrong IPv4 header checksum, with a wrong TCP or UDP checksum. */
+  BAD_IP_CKSUM = 112,
+  BAD_L4_CKSUM = 120,
+  /** u32[BURST_MAX + 1] each: bursts by the packets that were received, and sent. 0: not recorded. */
+  RX_BURSTS = 128,
+  TX_BURSTS = 132,
+  /** u32[Histogram.BUCKETS]: the lcore's latency histogram. */
+  LATENCY = 136,
+  /** The lcore's ring of packets to be shown (forward/watch.ts). */
+  VERBOSE = 140,
+  /** Told from stamps of other programs by this number. */
+  STAMP_TAG = 144,
+  /** Receive bursts of this round of polls that were not empty, where bursts are recorded. */
+  ROUND_BURSTS = 148,
+  BLOCK_BYTES = 256,
+}
+
+/** Bits of Stream.WATCH: what is looked at beside forwarding. */
+export const enum Watch {
+  /** Counts bursts by size into RX_BURSTS and TX_BURSTS. */
+  BURSTS = 1 << 0,
+  /** Copies received, and sent, packets' first bytes into VERBOSE. */
+  RECEIVED = 1 << 1,
+  SENT = 1 << 2,
+  /** Measures how old stamped packets are that come in. */
+  LATENCY = 1 << 3,
 }
 
 /** Log-linear histogram of ns: exact below 64, then 32 buckets each power of two, so a value is known to 3 %. */

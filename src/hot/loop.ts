@@ -3,17 +3,27 @@
 //
 // It returns to its caller now and then, because WebAssembly has no on-stack replacement: a function that never returns
 // would stay in the baseline compiler's code.
+import { fiveTupleSwap } from "../forward/5tswap.ts";
+import { csum } from "../forward/csum.ts";
+import { flowGen } from "../forward/flowgen.ts";
 import { icmpEcho } from "../forward/icmpecho.ts";
 import { io } from "../forward/io.ts";
+import { mac } from "../forward/mac.ts";
 import { macSwap } from "../forward/macswap.ts";
 import { Mode } from "../forward/modes.ts";
+import { noisy } from "../forward/noisy.ts";
 import { rxOnly } from "../forward/rxonly.ts";
 import { sequenceCheck, sequenceSend } from "../forward/sequence.ts";
 import { txOnly } from "../forward/txonly.ts";
+import { watchRound } from "../forward/watch.ts";
 import { txIdle } from "./dispatch.ts";
-import { Histogram, Lcore, LcoreCommand, Stream } from "./layout.ts";
-import { acquire32, clz32, now, r32, rf64, toU32, w32, wf64 } from "./mem.ts";
+import { recordNs } from "./histogram.ts";
+import { Lcore, LcoreCommand, Stream } from "./layout.ts";
+import { acquire32, now, r32, rf64, w32, wf64 } from "./mem.ts";
 import { bump } from "./queue.ts";
+
+/** Stream.BLOCK_BYTES as a power of two. */
+const STREAM_SHIFT: u32 = 8;
 
 const ROUND_POLLS: u32 = 256;
 /** Every so many rounds one is clocked, poll by poll. */
@@ -22,7 +32,7 @@ const SAMPLE_EVERY: u32 = 64;
 /** A poll of a burst that took so long was not busy: the system ran something else on the lcore's CPU. */
 const PUT_OFF_NS: f64 = 1e6;
 
-/** One burst of one stream. Returns the packets it brought. */
+/** One burst of one stream. Returns the packets it brought, at most `burst`. */
 function step(s: u32, pkts: u32, burst: u32): u32 {
   switch (r32(s)) {
     case Mode.COUNT:
@@ -33,8 +43,18 @@ function step(s: u32, pkts: u32, burst: u32): u32 {
       return io(s, pkts, burst);
     case Mode.MACSWAP:
       return macSwap(s, pkts, burst);
+    case Mode.MAC:
+      return mac(s, pkts, burst);
+    case Mode.CSUM:
+      return csum(s, pkts, burst);
+    case Mode.FIVE_TUPLE_SWAP:
+      return fiveTupleSwap(s, pkts, burst);
+    case Mode.NOISY:
+      return noisy(s, pkts, burst);
     case Mode.TXONLY:
       return txOnly(s, pkts, burst);
+    case Mode.FLOWGEN:
+      return flowGen(s, pkts, burst);
     case Mode.ICMPECHO:
       return icmpEcho(s, pkts, burst);
     case Mode.SEQ_SEND:
@@ -55,8 +75,10 @@ export function runLcore(l: u32, rounds: u32): void {
     if ((beat & (SAMPLE_EVERY - 1)) == 0) clockedRound(l);
     else plainRound(l);
     for (let k: u32 = 0; k < streams; k++) {
-      const tx: u32 = r32(first + (k << 7) + Stream.TX_QUEUE);
-      if (tx != 0) txIdle(tx);
+      const s: u32 = first + (k << STREAM_SHIFT);
+      if (r32(s + Stream.TX_QUEUE) != 0) txIdle(r32(s + Stream.TX_QUEUE));
+      // a round begins with the first stream, so the first ones may be polled once more than the others
+      if (r32(s + Stream.WATCH) != 0) watchRound(s, ((ROUND_POLLS + streams - 1 - k) / streams) >>> 0);
     }
     w32(l + Lcore.HEARTBEAT, (beat + 1) >>> 0);
     measureRound(l);
@@ -73,7 +95,7 @@ function plainRound(l: u32): void {
   let packets: u32 = 0;
   let k: u32 = 0;
   for (let poll: u32 = 0; poll < ROUND_POLLS; poll++) {
-    const got: u32 = step(first + (k << 7), pkts, burst);
+    const got: u32 = step(first + (k << STREAM_SHIFT), pkts, burst);
     k++;
     if (k >= streams) k = 0;
     if (got == 0) empty++;
@@ -103,12 +125,12 @@ function clockedRound(l: u32): void {
   let k: u32 = 0;
   let last: f64 = now();
   for (let poll: u32 = 0; poll < ROUND_POLLS; poll++) {
-    const got: u32 = step(first + (k << 7), pkts, burst);
+    const got: u32 = step(first + (k << STREAM_SHIFT), pkts, burst);
     k++;
     if (k >= streams) k = 0;
     const time: f64 = now();
     const ns: f64 = (time - last) * 1e6;
-    record(l, ns);
+    recordNs(r32(l + Lcore.POLL_HISTOGRAM), ns);
     last = time;
     if (got == 0) empty++;
     else {
@@ -122,15 +144,6 @@ function clockedRound(l: u32): void {
     }
   }
   count(l, empty, packets);
-}
-
-/** Adds a time to the log-linear histogram. Exact below 64 ns, then 32 steps each power of two. */
-function record(l: u32, ns: f64): void {
-  const v: u32 = ns < 1 ? 0 : ns > 4e9 ? 4000000000 : toU32(ns);
-  const bits: u32 = 32 - clz32(v | 1);
-  const shift: u32 = bits > <u32>Histogram.SUB_BITS ? bits - Histogram.SUB_BITS : 0;
-  const bucket: u32 = r32(l + Lcore.POLL_HISTOGRAM) + (((shift << Histogram.SUB_BITS) + (v >>> shift)) << 2);
-  w32(bucket, r32(bucket) + 1);
 }
 
 /** Keeps the longest time that a whole round took: what sampling may miss, an lcore put off its CPU. */

@@ -52,3 +52,15 @@
 @external("env", "now") export declare function now(): f64;
 // @ts-ignore: decorator
 @external("env", "notify") export declare function notify(fd: u32): void;
+// @ts-ignore: decorator
+@external("env", "fdRead") export declare function fdRead(fd: u32, p: u32, n: u32): u32;
+// @ts-ignore: decorator
+@external("env", "fdWrite") export declare function fdWrite(fd: u32, p: u32, n: u32): u32;
+// @ts-ignore: decorator
+@external("env", "fdReadv") export declare function fdReadv(fd: u32, p: u32, n: u32): u32;
+// @ts-ignore: decorator
+@external("env", "fdWritev") export declare function fdWritev(fd: u32, p: u32, n: u32): u32;
+// @ts-ignore: decorator
+@external("env", "fdSend") export declare function fdSend(fd: u32): u32;
+// @ts-ignore: decorator
+@external("env", "fdRewind") export declare function fdRewind(fd: u32): u32;

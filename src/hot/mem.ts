@@ -3,6 +3,7 @@
 // in this file's place. Hot code imports nothing else that differs between the two engines but `simd.ts`.
 //
 // An access outside the arena traps in WebAssembly. Here it throws ArenaTrap, so that both engines stop alike.
+import type { FileCalls } from "./engine.ts";
 
 let U8: Uint8Array = new Uint8Array(0);
 let U16: Uint16Array = new Uint16Array(0);
@@ -11,6 +12,7 @@ let I32: Int32Array = new Int32Array(0);
 let F64: Float64Array = new Float64Array(0);
 let clock: () => number = () => performance.now();
 let signal: (fd: number) => void = () => {};
+let files: FileCalls | undefined;
 
 /** What an access outside the arena throws in the TypeScript engine: the counterpart of a WebAssembly trap. */
 export class ArenaTrap extends Error {
@@ -18,7 +20,12 @@ export class ArenaTrap extends Error {
 }
 
 /** Binds this thread's TypeScript engine to an arena. Explicit view lengths: see docs/decisions.md, "views". */
-export function attach(memory: WebAssembly.Memory, now: () => number, notifyFd: (fd: number) => void): void {
+export function attach(
+  memory: WebAssembly.Memory,
+  now: () => number,
+  notifyFd: (fd: number) => void,
+  fileCalls?: FileCalls,
+): void {
   const { buffer } = memory;
   const bytes = buffer.byteLength;
   U8 = new Uint8Array(buffer, 0, bytes);
@@ -28,6 +35,7 @@ export function attach(memory: WebAssembly.Memory, now: () => number, notifyFd: 
   F64 = new Float64Array(buffer, 0, bytes >>> 3);
   clock = now;
   signal = notifyFd;
+  files = fileCalls;
 }
 
 function outside(p: u32): never {
@@ -126,6 +134,37 @@ export function now(): f64 {
 /** Adds one to the eventfd `fd`: a virtqueue's kick or call. A system call, so only where the peer asked for it. */
 export function notify(fd: u32): void {
   signal(fd);
+}
+/**
+ * read(2) of up to `n` bytes to `p`. Returns bytes, 0 at a file's end, or minus the errno, modulo 2^32: more than `n`.
+ * The fd must not block.
+ */
+export function fdRead(fd: u32, p: u32, n: u32): u32 {
+  if (p + n > U8.length) outside(p);
+  return files!.fdRead(fd, p, n) >>> 0;
+}
+/** write(2) of the `n` bytes at `p`, as fdRead. */
+export function fdWrite(fd: u32, p: u32, n: u32): u32 {
+  if (p + n > U8.length) outside(p);
+  return files!.fdWrite(fd, p, n) >>> 0;
+}
+/**
+ * readv(2) and writev(2), as fdRead and fdWrite: `n` struct iovec at `p`. Those hold addresses of the process, and
+ * nothing here checks them: they come from hot code's own words alone.
+ */
+export function fdReadv(fd: u32, p: u32, n: u32): u32 {
+  return files!.fdReadv(fd, p, n) >>> 0;
+}
+export function fdWritev(fd: u32, p: u32, n: u32): u32 {
+  return files!.fdWritev(fd, p, n) >>> 0;
+}
+/** send(2) of nothing: an AF_PACKET socket sends what its transmit ring holds. 0, or minus the errno, modulo 2^32. */
+export function fdSend(fd: u32): u32 {
+  return files!.fdSend(fd) >>> 0;
+}
+/** Back to the file's first byte. Returns 0, or minus the errno, modulo 2^32. */
+export function fdRewind(fd: u32): u32 {
+  return files!.fdRewind(fd) >>> 0;
 }
 export function toF64(v: u32): f64 {
   return v;

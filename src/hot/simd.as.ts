@@ -43,3 +43,21 @@
   }
   return k;
 }
+
+// The 16-bit lanes are added in pairs into 32-bit ones, which overflow after half a MiB.
+// @ts-ignore: decorator
+@inline export function sumBytes(p: u32, n: u32): u32 {
+  let lanes = i32x4.splat(0);
+  let k: u32 = 0;
+  for (; k + 16 <= n; k += 16) {
+    lanes = i32x4.add(lanes, i32x4.extadd_pairwise_i16x8_u(v128.load(p + k, 0, 1)));
+  }
+  let sum: u64 = <u64>(<u32>i32x4.extract_lane(lanes, 0)) + <u64>(<u32>i32x4.extract_lane(lanes, 1));
+  sum += <u64>(<u32>i32x4.extract_lane(lanes, 2)) + <u64>(<u32>i32x4.extract_lane(lanes, 3));
+  for (; k + 2 <= n; k += 2) sum += load<u16>(p + k, 0, 1);
+  if (k < n) sum += load<u8>(p + k);
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return <u32>((sum & 0xffff) + (sum >> 16));
+}

@@ -1,6 +1,6 @@
 // Bulk moves, the plain way. `simd.as.ts` beside it is the same list with WebAssembly's vector instructions; the tests
 // hold the two against each other.
-import { copyBytes, r32, w32 } from "./mem.ts";
+import { copyBytes, r8, r16, r32, w32 } from "./mem.ts";
 
 /** Copies `n` words; the ranges do not overlap. */
 export function copyWords(to: u32, from: u32, n: u32): void {
@@ -37,4 +37,18 @@ export function equalRun(a: u32, b: u32, n: u32): u32 {
   let k: u32 = 0;
   while (k < n && r32(a + (k << 2)) == r32(b + (k << 2))) k++;
   return k;
+}
+
+/** Sum of `n` bytes, at most 64 KiB, as little-endian 16-bit words, folded to one; an odd last byte is a word's low. */
+export function sumBytes(p: u32, n: u32): u32 {
+  let sum: u32 = 0;
+  const pairs: u32 = n & 0xfffffffe;
+  if ((p & 1) == 0) {
+    for (let k: u32 = 0; k < pairs; k = k + 2) sum = sum + r16(p + k);
+  } else {
+    for (let k: u32 = 0; k < pairs; k = k + 2) sum = sum + (r8(p + k) | (r8(p + k + 1) << 8));
+  }
+  if (pairs != n) sum = sum + r8(p + pairs);
+  sum = (sum & 0xffff) + (sum >>> 16);
+  return (sum & 0xffff) + (sum >>> 16);
 }

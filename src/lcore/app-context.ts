@@ -15,6 +15,7 @@ export function makeContext(task: LcoreTask, hot: Hot, launch: Extract<Launch, {
     lcore: task.lcore,
     queues: launch.queues,
     options: launch.options,
+    state: undefined,
     u8: new Uint8Array(buffer, 0, bytes),
     u16: new Uint16Array(buffer, 0, bytes / 2),
     u32,

@@ -2,7 +2,7 @@
 // is reported by name and reason, and the others go on.
 import { EventEmitter } from "node:events";
 import { readFileSync } from "node:fs";
-import { MessageChannel, type MessagePort } from "node:worker_threads";
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { Piscina } from "piscina";
 import type { LcoreCpus } from "../eal/lcore-list.ts";
 import { PollmodeError } from "../errors.ts";
@@ -10,16 +10,18 @@ import { compileHot, type EngineName } from "../hot/engine.ts";
 import { Histogram, Lcore, LcoreCommand, LcoreState, Stream } from "../hot/layout.ts";
 import { close, eventfd, eventfdWrite } from "../libc/libc.ts";
 import {
+  APP_READY_TIMEOUT_MS,
   BURST_DEFAULT,
   BURST_MAX,
   LCORE_START_TIMEOUT_MS,
-  QUEUES_MAX,
   QUIESCE_TIMEOUT_MS,
   SEGMENTS_EXTRA,
   STALL_MS,
+  STREAMS_MAX,
 } from "../limits.ts";
 import type { Zone } from "../memory/zone.ts";
-import type { Launch, LcoreTask } from "./task.ts";
+import { commonClock, monotonicMs } from "./clock.ts";
+import type { AppModule, Launch, LcoreTask, ReloadAnswer } from "./task.ts";
 
 export interface LcoreStatus {
   readonly lcore: number;
@@ -40,6 +42,9 @@ interface LcoreEvents {
   recovered: [LcoreStatus];
   failed: [LcoreStatus, Error];
 }
+
+/** Times of all lcores of this process count from here. */
+const clockOriginMs = monotonicMs();
 
 const STATES = ["starting", "waiting", "running", "failed", "ended"] as const;
 const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
@@ -67,13 +72,21 @@ export class LcoreControl {
     this.index = index;
     this.cpus = spec.cpus;
     const bursts = 4 * (BURST_MAX + 1);
-    const parts = [Lcore.BYTES, Stream.BLOCK_BYTES * 2 * QUEUES_MAX, bursts + 60, 4 * Histogram.BUCKETS];
+    const histogram = 4 * Histogram.BUCKETS;
+    const parts = [Lcore.BYTES, Stream.BLOCK_BYTES * STREAMS_MAX, bursts + 60, histogram, histogram];
     const pkts = 4 * (2 * BURST_MAX + SEGMENTS_EXTRA);
     this.block = zone.allocate(
       `lcore ${this.id}`,
       parts.reduce((a, b) => a + b, pkts),
     );
-    [Lcore.STREAM, Lcore.BURST_HISTOGRAM, Lcore.POLL_HISTOGRAM, Lcore.PKTS].reduce((at, word, k) => {
+    const words = [
+      Lcore.STREAM,
+      Lcore.BURST_HISTOGRAM,
+      Lcore.POLL_HISTOGRAM,
+      Lcore.LATENCY_HISTOGRAM,
+      Lcore.PKTS,
+    ];
+    words.reduce((at, word, k) => {
       const start = at + parts[k]!;
       this.set(word, start);
       return start;
@@ -98,6 +111,16 @@ export class LcoreControl {
     this.set(Lcore.COMMAND, value);
     Atomics.notify(this.zone.arena.i32, (this.block + Lcore.COMMAND) >>> 2);
     this.rouse();
+  }
+
+  /** Lets a running lcore look for an application that is to take the running one's place; false if it does not run. */
+  askReload(): boolean {
+    const at = (this.block + Lcore.COMMAND) >>> 2;
+    const { u32 } = this.zone.arena;
+    const before = Atomics.compareExchange(u32, at, LcoreCommand.RUN, LcoreCommand.RELOAD);
+    if (before !== LcoreCommand.RUN) return false;
+    this.rouse();
+    return true;
   }
 
   /** eventfd that ends its sleep. */
@@ -158,12 +181,15 @@ export class LcoreControl {
 
 export class Lcores extends EventEmitter<LcoreEvents> {
   readonly all: readonly LcoreControl[];
+  /** The lcores' clock, read on this thread: milliseconds. */
+  readonly nowMs = commonClock(clockOriginMs);
   private readonly zone: Zone;
   private readonly pool: Piscina;
   private readonly engine: EngineName;
   private readonly module: WebAssembly.Module | undefined;
   private readonly tasks = new Map<LcoreControl, Promise<void>>();
   private closing = false;
+  private reloads = 0;
 
   constructor(zone: Zone, specs: readonly LcoreCpus[], engine: EngineName) {
     super();
@@ -204,6 +230,7 @@ export class Lcores extends EventEmitter<LcoreEvents> {
       engine: this.engine,
       block,
       lcore: lcore.id,
+      clockOriginMs,
       cpus,
       port: port2,
     };
@@ -245,6 +272,27 @@ export class Lcores extends EventEmitter<LcoreEvents> {
     lcore.messages?.postMessage(launch);
     lcore.command(LcoreCommand.RUN);
     await this.reach(lcore, LcoreState.RUNNING, LCORE_START_TIMEOUT_MS);
+  }
+
+  /** Swaps the application of a running lcore between two bursts. One at a time an lcore. */
+  async reload(lcore: LcoreControl, app: AppModule): Promise<ReloadAnswer> {
+    const id = ++this.reloads;
+    const stopped = { id, failure: { message: `lcore ${lcore.id} does not run`, at: undefined } };
+    if (lcore.state !== LcoreState.RUNNING) return stopped;
+    lcore.messages!.postMessage({ kind: "reload", id, app });
+    if (!lcore.askReload()) return stopped;
+    const deadline = performance.now() + 2 * APP_READY_TIMEOUT_MS;
+    for (;;) {
+      const answer = receiveMessageOnPort(lcore.messages!)?.message as ReloadAnswer | undefined;
+      if (answer?.id === id) return answer;
+      if (answer) continue;
+      if (lcore.state !== LcoreState.RUNNING) return stopped;
+      if (performance.now() > deadline) {
+        const message = `lcore ${lcore.id} does not answer: ${lcore.status().reason ?? "its thread is busy"}`;
+        return { id, failure: { message, at: undefined } };
+      }
+      await pause(1);
+    }
   }
 
   /** Stops an lcore's work; it waits then. Takes milliseconds; nothing if it does not run. */

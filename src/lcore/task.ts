@@ -12,6 +12,8 @@ export interface LcoreTask {
   /** Arena offset of its Lcore block. */
   readonly block: number;
   readonly lcore: number;
+  /** Where the common clock begins (clock.ts). */
+  readonly clockOriginMs: number;
   /** CPUs to pin to. */
   readonly cpus: readonly number[];
   /** Launch messages; read when the command turns to RUN. */
@@ -31,14 +33,59 @@ export interface AppQueue {
 export type Launch =
   /** The streams in the Lcore block. */
   | { readonly kind: "streams"; readonly sleep?: SleepPlan | undefined }
-  /** A module whose default export is an AppFactory. */
   | {
       readonly kind: "app";
-      readonly url: string;
+      readonly app: AppModule;
       readonly queues: readonly AppQueue[];
       readonly options: unknown;
       readonly sleep?: SleepPlan | undefined;
     };
+
+/** An application, ready to be started on an lcore. Plain data, which goes to the worker as it is. */
+export type AppModule =
+  /** A module that Node.js loads, once for the life of the lcore's thread. */
+  | { readonly kind: "module"; readonly url: string }
+  /** A bundle made by src/engine/apps.ts: the body of an async function. */
+  | {
+      readonly kind: "bundle";
+      /** The application's own file. */
+      readonly file: string;
+      readonly code: string;
+      /** Its source map, JSON. */
+      readonly map: string;
+      /** What `import … from "pollmode"` means: the URL of this package's index. */
+      readonly library: string;
+    }
+  /** WebAssembly over the arena: docs/applications.md says what it imports and exports. */
+  | {
+      readonly kind: "wasm";
+      readonly file: string;
+      readonly module: WebAssembly.Module;
+      /** Arena offset of memory of its own, which its successors find as it left it. */
+      readonly scratch: number;
+    };
+
+/** Takes the running application's place between two bursts. */
+export interface Reload {
+  readonly kind: "reload";
+  /** Comes back with the answer. */
+  readonly id: number;
+  readonly app: AppModule;
+}
+
+export interface ReloadAnswer {
+  readonly id: number;
+  /** Why the old application runs on. */
+  readonly failure?: AppFailure;
+  /** The new one runs, but the old one's close() threw this. */
+  readonly closeFailure?: AppFailure;
+}
+
+export interface AppFailure {
+  readonly message: string;
+  /** `file:line:column` of the source. */
+  readonly at: string | undefined;
+}
 
 /** What an application in TypeScript sees: packets are numbers (mbufs), their fields and data lie in typed arrays. */
 export interface AppContext {
@@ -46,6 +93,11 @@ export interface AppContext {
   readonly queues: readonly AppQueue[];
   /** Whatever the launcher passed; structured-cloneable. */
   readonly options: unknown;
+  /**
+   * Handed from an application to the one that takes its place (Pollmode.reload): what stands here when the successor's
+   * factory is called is the successor's too, by reference. undefined in the first.
+   */
+  state: unknown;
   /** The arena. Mbuf fields: `u32[(mbuf + Mbuf.DATA) >>> 2]`, and so on (layout.ts). */
   readonly u8: Uint8Array;
   readonly u16: Uint16Array;
@@ -71,4 +123,16 @@ export interface AppContext {
 
 /** Called for ever; returns the packets it handled in this turn. */
 export type AppPoll = () => number;
-export type AppFactory = (context: AppContext) => AppPoll | Promise<AppPoll>;
+
+/** An application with something to do at its end. */
+export interface App {
+  poll: AppPoll;
+  /**
+   * Called between two bursts, after the last poll(): the application gives back the packets that it still holds. With
+   * "reload" its successor is ready by then and goes on where it stops; packets may be handed over in context.state.
+   */
+  close?(reason: "reload" | "stop"): void;
+}
+
+/** Makes an application, once: at run() and at reload(). It may be asynchronous; the old one polls on meanwhile. */
+export type AppFactory = (context: AppContext) => AppPoll | App | Promise<AppPoll | App>;

@@ -4,11 +4,13 @@
 import { receiveMessageOnPort } from "node:worker_threads";
 import { type Hot, type HotImports, instantiateHot, loadTypeScriptHot } from "../hot/engine.ts";
 import { Lcore, LcoreCommand, LcoreState } from "../hot/layout.ts";
+import { hotFiles } from "../libc/hot-files.ts";
 import { eventfdWrite, gettid, pinThread } from "../libc/libc.ts";
 import { LOOP_ROUNDS, SLEEPY_ROUNDS } from "../limits.ts";
-import { makeContext } from "./app-context.ts";
+import { AppRunner, refusal } from "./app-runner.ts";
+import { commonClock } from "./clock.ts";
 import { sleepyTurn } from "./sleep.ts";
-import type { AppFactory, AppPoll, Launch, LcoreTask } from "./task.ts";
+import type { Launch, LcoreTask, Reload } from "./task.ts";
 
 export default async function lcore(task: LcoreTask): Promise<void> {
   const words = new Int32Array(task.memory.buffer, task.block, Lcore.BYTES >>> 2);
@@ -16,8 +18,8 @@ export default async function lcore(task: LcoreTask): Promise<void> {
   try {
     pinThread(task.cpus);
     Atomics.store(words, Lcore.TID >>> 2, gettid());
-    const hot = await load(task);
-    await serve(task, hot, words, state);
+    const calls = { now: commonClock(task.clockOriginMs), notify: eventfdWrite, ...hotFiles(task.memory) };
+    await serve(task, await load(task, calls), calls, words, state);
     state(LcoreState.ENDED);
   } catch (error) {
     state(LcoreState.FAILED);
@@ -25,15 +27,15 @@ export default async function lcore(task: LcoreTask): Promise<void> {
   }
 }
 
-async function load(task: LcoreTask): Promise<Hot> {
-  const imports: HotImports = { now: () => performance.now(), notify: eventfdWrite };
-  if (task.module) return instantiateHot(task.module, task.memory, imports);
-  return loadTypeScriptHot(task.memory, imports);
+async function load(task: LcoreTask, calls: HotImports): Promise<Hot> {
+  if (task.module) return instantiateHot(task.module, task.memory, calls);
+  return loadTypeScriptHot(task.memory, calls);
 }
 
 async function serve(
   task: LcoreTask,
   hot: Hot,
+  calls: HotImports,
   words: Int32Array,
   state: (value: LcoreState) => void,
 ): Promise<void> {
@@ -46,54 +48,49 @@ async function serve(
       Atomics.wait(words, command, LcoreCommand.IDLE);
       continue;
     }
-    const turn = await prepare(task, hot, words);
+    const { turn, app } = await prepare(task, hot, calls, words);
     state(LcoreState.RUNNING);
-    while (Atomics.load(words, command) === LcoreCommand.RUN) turn();
+    for (;;) {
+      const now = Atomics.load(words, command);
+      if (now === LcoreCommand.RUN) turn();
+      else if (now === LcoreCommand.RELOAD) await reload(task, words, turn, app);
+      else break;
+    }
+    app?.stop();
   }
+}
+
+interface Work {
+  readonly turn: () => void;
+  readonly app?: AppRunner;
 }
 
 /** What to do over and over for the launch at hand. */
-async function prepare(task: LcoreTask, hot: Hot, words: Int32Array): Promise<() => void> {
-  const launch = receiveMessageOnPort(task.port)?.message as Launch | undefined;
-  const turn = await makeTurn(task, hot, words, launch);
-  if (!launch?.sleep) return turn;
+async function prepare(task: LcoreTask, hot: Hot, calls: HotImports, words: Int32Array): Promise<Work> {
+  const launch = nextLaunch(task);
+  const rounds = launch?.sleep ? SLEEPY_ROUNDS : LOOP_ROUNDS;
+  const app = launch?.kind === "app" ? await AppRunner.start(task, hot, calls, launch) : undefined;
+  const turn = app ? () => app.turn() : () => hot.runLcore(task.block, rounds);
+  const work = app ? { app } : {};
+  if (!launch?.sleep) return { turn, ...work };
   const counters = new Float64Array(task.memory.buffer, task.block, Lcore.BYTES >>> 3);
-  return sleepyTurn(turn, launch.sleep, hot, counters, words);
+  return { turn: sleepyTurn(turn, launch.sleep, hot, counters, words), ...work };
 }
 
-async function makeTurn(task: LcoreTask, hot: Hot, words: Int32Array, launch?: Launch): Promise<() => void> {
-  if (launch?.kind !== "app") {
-    const rounds = launch?.sleep ? SLEEPY_ROUNDS : LOOP_ROUNDS;
-    return () => hot.runLcore(task.block, rounds);
+/** Passes over reloads of the last work, which was stopped before it saw them. */
+function nextLaunch(task: LcoreTask): Launch | undefined {
+  for (;;) {
+    const message = receiveMessageOnPort(task.port)?.message as Launch | Reload | undefined;
+    if (message?.kind !== "reload") return message;
   }
-  const { default: factory } = (await import(launch.url)) as { default?: AppFactory };
-  if (typeof factory !== "function")
-    throw new TypeError(`${launch.url} has no function as its default export`);
-  const poll = await factory(makeContext(task, hot, launch));
-  return appTurn(task, hot, launch, poll, words);
 }
 
-/** 256 polls of an application, then a heartbeat and the counters. */
-function appTurn(
-  task: LcoreTask,
-  hot: Hot,
-  launch: Extract<Launch, { kind: "app" }>,
-  poll: AppPoll,
-  words: Int32Array,
-): () => void {
-  const counters = new Float64Array(task.memory.buffer, task.block, Lcore.BYTES >>> 3);
-  return () => {
-    let packets = 0;
-    let empty = 0;
-    for (let k = 0; k < 256; k++) {
-      const got = poll();
-      if (got === 0) empty++;
-      else packets += got;
-    }
-    for (const queue of launch.queues) if (queue.tx) hot.txIdle(queue.tx);
-    counters[Lcore.POLLS >>> 3]! += 256;
-    counters[Lcore.EMPTY_POLLS >>> 3]! += empty;
-    counters[Lcore.PACKETS >>> 3]! += packets;
-    words[Lcore.HEARTBEAT >>> 2]!++;
-  };
+/** Ends with the command RUN, unless control has given another. */
+async function reload(task: LcoreTask, words: Int32Array, turn: () => void, app?: AppRunner): Promise<void> {
+  const message = receiveMessageOnPort(task.port)?.message as Reload | undefined;
+  if (message) {
+    const answer = app ? await app.reload(message, turn) : refusal(message.id, "no application runs there");
+    task.port.postMessage(answer);
+  }
+  Atomics.compareExchange(words, Lcore.COMMAND >>> 2, LcoreCommand.RELOAD, LcoreCommand.RUN);
 }

@@ -11,6 +11,8 @@ export const MAP_NORESERVE = 0x4000;
 export const MAP_POPULATE = 0x8000;
 export const MADV_DONTNEED = 4;
 export const MADV_HUGEPAGE = 14;
+/** Linux 5.14 and later. */
+export const MADV_POPULATE_WRITE = 23;
 /** mmap's failure, as koffi returns a `void *`. */
 export const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 

@@ -13,6 +13,7 @@ import {
   F_GET_SEALS,
   F_GETFL,
   F_SETFL,
+  MADV_POPULATE_WRITE,
   MAP_FAILED,
   MAP_FIXED,
   O_NONBLOCK,
@@ -93,6 +94,14 @@ export function munmap(address: bigint, length: number): void {
 export function madvise(address: bigint, length: number, advice: number): void {
   const what = `0x${address.toString(16)}, ${length} bytes, advice ${advice}`;
   check(c.madvise(address, length, advice), "madvise", what);
+}
+
+/**
+ * Has the kernel bring in the pages of a range on a thread of libuv's pool, without changing what is in them. Resolves
+ * when that is done, or cannot be (a kernel before 5.14): then the first access brings each page in.
+ */
+export function populateAsync(address: bigint, length: number): Promise<void> {
+  return new Promise((resolve) => c.madvise.async(address, length, MADV_POPULATE_WRITE, () => resolve()));
 }
 
 export function memfdCreate(name: string, flags: number): number {

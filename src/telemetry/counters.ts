@@ -19,29 +19,41 @@ export interface LcoreCounters {
   readonly bursts: Float64Array;
   /** Clocked polls by bucket of poll-to-poll time: see histogram.ts. */
   readonly pollTimes: Float64Array;
+  /** Stamped packets that came in, by bucket of their age. */
+  readonly latency: Float64Array;
 }
 
 const sums = { polls: 1, emptyPolls: 1, packets: 1, busyNs: 1, busyPackets: 1, busyPolls: 1 } as const;
 type Sum = keyof typeof sums;
 const sumNames = Object.keys(sums) as Sum[];
 
+const READS_MAX = 8;
+
 /** Reads the Lcore block at `block`. */
 export function readLcore(arena: Arena, block: number): LcoreCounters {
   const counter = (word: number) => arena.f64[(block + word) >>> 3]!;
   const words = (word: number, count: number) => {
     const at = arena.u32[(block + word) >>> 2]! >>> 2;
-    return Float64Array.from(arena.u32.subarray(at, at + count));
+    return at === 0 ? new Float64Array(count) : Float64Array.from(arena.u32.subarray(at, at + count));
   };
-  return {
+  const sums = () => ({
     polls: counter(Lcore.POLLS),
     emptyPolls: counter(Lcore.EMPTY_POLLS),
     packets: counter(Lcore.PACKETS),
     busyNs: counter(Lcore.BUSY_NS),
     busyPackets: counter(Lcore.BUSY_PACKETS),
     busyPolls: counter(Lcore.BUSY_POLLS),
+  });
+  // of one round, if this thread is not put off again and again: shares of polls would be wrong otherwise
+  const beat = () => arena.u32[(block + Lcore.HEARTBEAT) >>> 2]!;
+  let [before, read] = [beat(), sums()];
+  for (let k = 0; k < READS_MAX && before !== beat(); k++) [before, read] = [beat(), sums()];
+  return {
+    ...read,
     roundNsMax: counter(Lcore.ROUND_NS_MAX),
     bursts: words(Lcore.BURST_HISTOGRAM, BURST_MAX + 1),
     pollTimes: words(Lcore.POLL_HISTOGRAM, Histogram.BUCKETS),
+    latency: words(Lcore.LATENCY_HISTOGRAM, Histogram.BUCKETS),
   };
 }
 
@@ -61,6 +73,7 @@ export function difference(after: LcoreCounters, before: LcoreCounters): LcoreCo
     roundNsMax: after.roundNsMax,
     bursts: wrap(after.bursts, before.bursts),
     pollTimes: wrap(after.pollTimes, before.pollTimes),
+    latency: wrap(after.latency, before.latency),
   };
 }
 
@@ -72,16 +85,18 @@ export function merge(...parts: readonly LcoreCounters[]): LcoreCounters {
       roundNsMax: Math.max(a.roundNsMax, b.roundNsMax),
       bursts: a.bursts.map((count, k) => count + b.bursts[k]!),
       pollTimes: a.pollTimes.map((count, k) => count + b.pollTimes[k]!),
+      latency: a.latency.map((count, k) => count + b.latency[k]!),
     }),
     noCounters(),
   );
 }
 
 /** All zeros. */
-function noCounters(): LcoreCounters {
+export function noCounters(): LcoreCounters {
   const zeros = Object.fromEntries(sumNames.map((name) => [name, 0])) as Record<Sum, number>;
   const bursts = new Float64Array(BURST_MAX + 1);
-  return { ...zeros, roundNsMax: 0, bursts, pollTimes: new Float64Array(Histogram.BUCKETS) };
+  const times = () => new Float64Array(Histogram.BUCKETS);
+  return { ...zeros, roundNsMax: 0, bursts, pollTimes: times(), latency: times() };
 }
 
 function combine(

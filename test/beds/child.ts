@@ -92,6 +92,11 @@ export class OwnedProcess implements AsyncDisposable {
     this.#child.stdin?.write(text);
   }
 
+  /** The program reads the end of its stdin. */
+  endInput(): void {
+    this.#child.stdin?.end();
+  }
+
   /** Waits until the output matches; fails with the output's tail when the program ends or time is up first. */
   waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpMatchArray> {
     return new Promise((resolve, reject) => {

@@ -106,6 +106,31 @@ t.test("wrong values are named with device, key and range", async (t) => {
   t.throws(() => reader("net_x0").integer("queues", { min: 1, max: 2 }), { code: "DEVARGS_MISSING" });
 });
 
+t.test("list() takes keys that may be repeated, in the order given", async (t) => {
+  const lists = reader("net_x0,b=1,a=x,c=2,a=y,b=3");
+  t.same(lists.list("a", "b"), [
+    { key: "b", value: "1" },
+    { key: "a", value: "x" },
+    { key: "a", value: "y" },
+    { key: "b", value: "3" },
+  ]);
+  t.equal(lists.integer("c", { min: 0, max: 9 }), 2);
+  lists.end();
+  t.same(reader("net_x0").list("a"), []);
+  t.throws(() => reader("net_x0,a=1,a=").list("a"), { code: "DEVARGS_VALUE", message: /a="" is empty/ });
+  const others = reader("net_x0,a=1,c=2,c=3");
+  others.list("a");
+  others.integer("c", { min: 0, max: 9 });
+  t.throws(() => others.end(), { code: "DEVARGS_REPEATED", message: /more than once: c/ });
+  // made by a program, which has no text
+  const made = new DevargsReader({
+    ...parseDevargs("net_x0"),
+    given: undefined,
+    args: new Map([["a", "1"]]),
+  });
+  t.same(made.list("a"), [{ key: "a", value: "1" }]);
+});
+
 t.test("end() names unknown and repeated keys, the driver and what it knows", async (t) => {
   const unknown = reader("net_x0,queue=2,foo=1");
   unknown.integer("queues", { default: 1, min: 1, max: 8 });

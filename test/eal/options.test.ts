@@ -76,6 +76,8 @@ t.test("spellings", async (t) => {
     { pattern: "*", level: 5 },
     { pattern: "*", level: 0 },
   ]);
+  for (const kind of ["legacy", "msi", "msix"]) t.equal(eal("--vfio-intr", kind).vfioIntr, kind);
+  t.equal(eal().vfioIntr, undefined);
   t.equal(eal("-h").help, true);
   t.equal(eal("--version").version, true);
 });
@@ -95,6 +97,7 @@ t.test("wrong values", async (t) => {
     ["--file-prefix a/b", "OPTION_VALUE", /cannot be part of a file name/],
     ["--iova-mode dc", "OPTION_VALUE", /neither va nor pa/],
     ["--vfio-vf-token 12", "OPTION_VALUE", /"12" is no UUID/],
+    ["--vfio-intr intx", "OPTION_VALUE", /--vfio-intr "intx" is none of legacy, msi, msix/],
     ["--log-level loud", "OPTION_VALUE", /"loud" is no level/],
     ["--log-level :7", "OPTION_VALUE", /is no level/],
     ["--vdev net_null0 --vdev net_null0", "DEVARGS_REPEATED", /net_null0 is given twice/],

@@ -95,3 +95,25 @@ onEngines("writeMbuf writes six words, and no seventh", {}, (t, rig) => {
   t.same(rig.word(mbuf + Mbuf.RSS_HASH), 0xeeeeeeee);
   rig.free([mbuf]);
 });
+
+onEngines("sumBytes: every size to 600 and 64 KiB, odd addresses, all ones", {}, (t, rig) => {
+  const random = new Random(25);
+  const bytes = random.bytes(70_000).fill(0xff, 40_000);
+  const at = rig.private.allocate("bytes", bytes.length);
+  rig.arena.u8.set(bytes, at);
+  const wanted = (from: number, n: number) => {
+    let sum = 0;
+    for (let k = 0; k < n; k++) sum += bytes[from + k]! << (8 * (k & 1));
+    while (sum > 0xffff) sum = (sum & 0xffff) + Math.floor(sum / 0x10000);
+    return sum;
+  };
+  const bad: string[] = [];
+  const check = (from: number, n: number) => {
+    if (rig.hot.sumBytes(at + from, n) !== wanted(from, n)) bad.push(`${n} bytes at ${from}`);
+  };
+  for (let n = 0; n <= 600; n++) for (const from of [0, 1, random.below(64), 40_001]) check(from, n);
+  for (const n of [9000, 20_000, 29_999]) for (const from of [0, 1, 2, 40_000]) check(from, n);
+  check(0, 65_535);
+  check(1, 65_535);
+  t.same(bad, []);
+});

@@ -3,6 +3,7 @@
 import t from "tap";
 import { compileHot, type Hot, instantiateHot, loadTypeScriptHot } from "../../src/hot/engine.ts";
 import { Mbuf, Queue } from "../../src/hot/layout.ts";
+import { hotFiles } from "../../src/libc/hot-files.ts";
 import { BURST_MAX, MIB, SEGMENTS_EXTRA } from "../../src/limits.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { IovaMap } from "../../src/memory/iova.ts";
@@ -66,7 +67,7 @@ export class Rig {
     const arena = new Arena((options.arenaMib ?? 16) * MIB);
     const notified: number[] = [];
     const now = options.now ?? (() => performance.now());
-    const imports = { now, notify: (fd: number) => void notified.push(fd) };
+    const imports = { now, notify: (fd: number) => void notified.push(fd), ...hotFiles(arena.memory) };
     const hot =
       kind === "ts"
         ? await loadTypeScriptHot(arena.memory, imports)

@@ -7,6 +7,7 @@ import { clearRoundMax, difference, merge, readLcore } from "../../src/telemetry
 const BLOCK = 1 << 16;
 const BURSTS = BLOCK + 4096;
 const TIMES = BURSTS + 4096;
+const AGES = TIMES + 8192;
 
 function fakeLcore(t: { teardown(end: () => void): void }) {
   const arena = new Arena(1 << 21);
@@ -14,6 +15,7 @@ function fakeLcore(t: { teardown(end: () => void): void }) {
   arena.clear(BLOCK, 1 << 15); // the test before left its own
   arena.u32[(BLOCK + Lcore.BURST_HISTOGRAM) >>> 2] = BURSTS;
   arena.u32[(BLOCK + Lcore.POLL_HISTOGRAM) >>> 2] = TIMES;
+  arena.u32[(BLOCK + Lcore.LATENCY_HISTOGRAM) >>> 2] = AGES;
   const set = (values: Partial<Record<number, number>>) => {
     for (const [word, value] of Object.entries(values)) arena.f64[(BLOCK + Number(word)) >>> 3] = value!;
   };
@@ -37,11 +39,13 @@ t.test("a reading, and what came between two", async (t) => {
   bucket(BURSTS, 32, 3);
   bucket(TIMES, 5, 10);
   bucket(TIMES, Histogram.BUCKETS - 1, 1);
+  bucket(AGES, 100, 2);
   const between = difference(readLcore(arena, BLOCK), before);
   t.match(between, { polls: 512, emptyPolls: 0, packets: 40, busyNs: 40.5, busyPackets: 4, busyPolls: 2 });
   t.equal(between.roundNsMax, 900, "no difference: the longest so far");
   t.equal(between.bursts[32], 5, "32 bits that overflowed");
   t.same([between.pollTimes[5], between.pollTimes[Histogram.BUCKETS - 1]], [3, 1]);
+  t.same([between.latency[99], between.latency[100]], [0, 2]);
   t.equal(before.bursts[32], 0xffff_fffe, "a reading does not change any more");
   clearRoundMax(arena, BLOCK);
   t.equal(readLcore(arena, BLOCK).roundNsMax, 0);

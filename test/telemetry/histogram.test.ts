@@ -1,6 +1,7 @@
 import t from "tap";
 import { Histogram } from "../../src/hot/layout.ts";
-import { bucketBounds, toHdr } from "../../src/telemetry/histogram.ts";
+import { BURST_MAX } from "../../src/limits.ts";
+import { bucketBounds, byPowerOfTwo, percentile, timesOf, toHdr } from "../../src/telemetry/histogram.ts";
 
 /** As record() in src/hot/loop.ts. */
 function bucketOf(ns: number): number {
@@ -35,4 +36,31 @@ t.test("percentiles", async (t) => {
   t.ok(close(hdr.maxValue, 4e9), `${hdr.maxValue}`);
   counts[bucketOf(12)] = 1e11;
   t.equal(toHdr(counts).totalCount, 1e11 + 20, "a run of hours");
+});
+
+t.test("percentiles without an HDR histogram: the same, and cheap", async (t) => {
+  const counts = new Float64Array(Histogram.BUCKETS);
+  t.equal(percentile(counts, 0.5), undefined);
+  t.equal(timesOf(counts), undefined);
+  let seed = 1;
+  for (let k = 0; k < 5000; k++) {
+    seed = (seed * 48_271) % 0x7fff_ffff;
+    counts[bucketOf(Math.floor(2 ** ((seed / 0x7fff_ffff) * 24)))]!++;
+  }
+  const hdr = toHdr(counts);
+  for (const share of [0, 0.01, 0.5, 0.9, 0.99, 0.999, 1]) {
+    const [mine, its] = [percentile(counts, share)!, hdr.getValueAtPercentile(share * 100)];
+    t.ok(Math.abs(mine - its) <= its * 0.002 + 1, `${share}: ${mine}, ${its}`);
+  }
+  counts.fill(0);
+  counts[7] = 999;
+  counts[8] = 1;
+  t.same(timesOf(counts), { p50: 7, p99: 7, p999: 7, max: 8 });
+});
+
+t.test("bursts by powers of two", async (t) => {
+  const bursts = new Float64Array(BURST_MAX + 1);
+  bursts[0] = 100;
+  for (const size of [1, 2, 3, 4, 255, 256, 511, 512]) bursts[size] = size;
+  t.same(byPowerOfTwo(bursts), [1, 5, 4, 0, 0, 0, 0, 255, 767, 512]);
 });

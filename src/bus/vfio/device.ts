@@ -35,6 +35,14 @@ interface Owner {
   closed(device: VfioDevice): void;
 }
 
+interface Parts {
+  readonly arena: Arena;
+  readonly iova: IovaMap;
+  /** The one kind of interrupt that is used; all if absent. */
+  readonly intr?: InterruptKind | undefined;
+  readonly owner: Owner;
+}
+
 export class VfioDevice implements PciFunction {
   readonly address: string;
   readonly vendor: number;
@@ -51,12 +59,7 @@ export class VfioDevice implements PciFunction {
   private isClosed = false;
 
   /** Takes the fd over, but not if it throws. */
-  constructor(
-    address: string,
-    fd: number,
-    access: PciAccess,
-    { arena, iova, owner }: { arena: Arena; iova: IovaMap; owner: Owner },
-  ) {
+  constructor(address: string, fd: number, access: PciAccess, { arena, iova, intr, owner }: Parts) {
     this.address = address;
     this.fd = fd;
     this.access = access;
@@ -72,7 +75,7 @@ export class VfioDevice implements PciFunction {
       );
     }
     this.config = getRegionInfo(fd, abi.VFIO_PCI_CONFIG_REGION_INDEX, `${address}, configuration space`);
-    this.interrupts = new VfioInterrupts(fd, address);
+    this.interrupts = new VfioInterrupts(fd, address, intr);
     this.vendor = this.readConfig(PCI_VENDOR_ID, 2);
     this.device = this.readConfig(PCI_DEVICE_ID, 2);
     this.setCommand(PCI_COMMAND_MEMORY, true); // BARs answer; touching one that does not is SIGBUS

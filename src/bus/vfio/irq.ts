@@ -19,10 +19,15 @@ export class VfioInterrupts {
   private kind: InterruptKind | undefined;
   private eventfds: number[] = [];
 
-  constructor(device: number, address: string) {
+  /** `only` (--vfio-intr): the other kinds count as not there. */
+  constructor(device: number, address: string, only?: InterruptKind) {
     this.device = device;
     this.address = address;
-    const count = (kind: InterruptKind) => getIrqCount(device, INDEX[kind], `${address}, ${kind}`);
+    const count = (kind: InterruptKind) => {
+      return only === undefined || only === kind
+        ? getIrqCount(device, INDEX[kind], `${address}, ${kind}`)
+        : 0;
+    };
     this.vectors = { msix: count("msix"), msi: count("msi"), intx: count("intx") };
   }
 

@@ -11,6 +11,7 @@ import type { IovaMap } from "../../memory/iova.ts";
 import type { Zone } from "../../memory/zone.ts";
 import { aboveMemory } from "../fd-order.ts";
 import { type PciDevice, readPciDevice } from "../pci/scan.ts";
+import type { InterruptKind } from "../pci-function.ts";
 import type { DependentDevice } from "./calls.ts";
 import { VfioContainer } from "./container.ts";
 import { VfioDevice } from "./device.ts";
@@ -26,6 +27,8 @@ export interface VfioOptions {
   readonly warn: (text: string) => void;
   /** --vfio-vf-token: given for the devices that need one. */
   readonly vfToken?: string | undefined;
+  /** --vfio-intr: devices have this kind of interrupt alone. */
+  readonly intr?: InterruptKind | undefined;
   /** Where sysfs, /dev and /proc are. */
   readonly system?: System;
 }
@@ -122,13 +125,13 @@ export class Vfio {
   }
 
   private openDevice(device: PciDevice, { group }: OpenGroup): VfioDevice {
-    const { arena, iova, vfToken } = this.options;
+    const { arena, iova, vfToken, intr } = this.options;
     const opened = group.openDevice(device, vfToken);
     // behind an IOMMU the mappings keep the memory
     const fd = group.noIommu ? aboveMemory(opened, iova) : opened;
     try {
       const access = group.noIommu ? "vfio-noiommu" : "vfio";
-      return new VfioDevice(device.address, fd, access, { arena, iova, owner: this });
+      return new VfioDevice(device.address, fd, access, { arena, iova, intr, owner: this });
     } catch (error) {
       closeSync(fd);
       throw error;

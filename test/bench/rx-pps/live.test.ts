@@ -1,6 +1,6 @@
 import t from "tap";
 import { Live } from "../../../bench/rx-pps/live.ts";
-import { count, percent, rate, time } from "../../../bench/rx-pps/units.ts";
+import { count, percent, rate, time } from "../../../src/telemetry/units.ts";
 
 function terminal(isTTY: boolean) {
   const out = { isTTY, text: "", write: (text: string) => (out.text += text) };

@@ -1,6 +1,6 @@
 // The control side of the physical functions in the lab, 82574 and 82576 to each other: addresses, groups, modes,
-// VLANs, MTU, RSS by Microsoft's published hashes, checksums both ways, counters, a link that goes and comes. And
-// lcores that sleep until an interrupt of each kind wakes them.
+// VLANs, MTU, RSS by Microsoft's published hashes, flow rules, checksums both ways, counters, a link that goes and
+// comes. And lcores that sleep until an interrupt of each kind wakes them.
 import { fileURLToPath } from "node:url";
 import t from "tap";
 import { OlFlag } from "../../../src/hot/layout.ts";
@@ -18,9 +18,23 @@ const good = OlFlag.RX_L4_CKSUM_GOOD;
 const bad = OlFlag.RX_L4_CKSUM_BAD;
 const goodIp = OlFlag.RX_IP_CKSUM_GOOD;
 
+/** EtherType filters of QEMU's igb: which one a frame met; and ETQF as it reads. */
+const flows = {
+  e1000e: { create: "NOT_SUPPORTED", rules: 0 },
+  igb: {
+    before: "none",
+    met: [0, 1, "none"],
+    etqf: ["840088f7", "84018847", "0"],
+    afterReset: [0, 1, "84018847"],
+    fewerQueues: "FLOW_RULE",
+    destroyed: ["none", 1],
+    flushed: ["none", "0", "0"],
+  },
+};
+
 /** How many of the frames that were sent came, and what became of them. */
 const wanted = {
-  link: { up: true, speed: 1000, duplex: "full" },
+  link: { up: true, speed: 1000, duplex: "full", autoneg: true },
   addresses: {
     own: 1,
     broadcast: 1,
@@ -77,6 +91,7 @@ t.test("with an IOMMU", { skip: missing }, async (t) => {
         throw new Error(`exit code ${code}\n${stderr}${stdout}\n${(await lab.dmesg()).slice(-1500)}`);
       const found = lastJson<Record<string, unknown>>(stdout);
       for (const [what, value] of Object.entries(wanted)) t.same(found[what], value, what);
+      t.same(found.flows, flows[name], "flows");
     });
   }
 });

@@ -3,6 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Port } from "../../../../src/ethdev/port.ts";
 import { type Hot, loadTypeScriptHot } from "../../../../src/hot/engine.ts";
 import { Mbuf, Queue, TxOffload } from "../../../../src/hot/layout.ts";
+import { hotFiles } from "../../../../src/libc/hot-files.ts";
 import type { Pollmode } from "../../../../src/pollmode.ts";
 
 const BURST = 32;
@@ -44,7 +45,11 @@ export class Nic {
 
   /** All of an engine's NICs, started with these queues. */
   static async open(pm: Pollmode): Promise<Nic[]> {
-    const hot = await loadTypeScriptHot(pm.arena.memory, { now: () => performance.now(), notify: () => {} });
+    const hot = await loadTypeScriptHot(pm.arena.memory, {
+      now: () => performance.now(),
+      notify: () => {},
+      ...hotFiles(pm.arena.memory),
+    });
     return pm.ports.map((port) => new Nic(pm, port, hot));
   }
 

@@ -12,6 +12,11 @@ export function rate(value: number, unit: string): string {
   return `${digits(value / scale)} ${prefix}${unit}`;
 }
 
+/** The same; a rate that is exactly 0 stands out when it is short. */
+export function rateOr0(value: number, unit: string): string {
+  return value === 0 ? "0" : rate(value, unit);
+}
+
 /** `850 ns`, `3.25 ns`, `32.5 µs`, `1.25 ms`. */
 export function time(ns: number): string {
   if (ns >= 1e9) return `${digits(ns / 1e9, 3)} s`;

@@ -1,0 +1,61 @@
+// What an lcore's streams count, read out of the arena at any time without disturbing the lcore. Counts begin at 0 when
+// the lcore is given its streams, and stay readable when it has stopped, until it is given others.
+import { Histogram, Lcore, Stream } from "../hot/layout.ts";
+import type { LcoreControl } from "../lcore/lcores.ts";
+import { BURST_MAX, STREAMS_MAX } from "../limits.ts";
+import type { Arena } from "../memory/arena.ts";
+
+export interface StreamCounters {
+  /** Arena offsets of its queues' blocks; 0: none. */
+  readonly rxQueue: number;
+  readonly txQueue: number;
+  readonly rxPackets: number;
+  readonly txPackets: number;
+  /** Packets that transmit refused and that were given back. */
+  readonly txDropped: number;
+  /** Packets that the mode itself gave back: for icmpecho what it does not answer. */
+  readonly rxDropped: number;
+  /** csum: packets that came with a wrong IPv4 header checksum, with a wrong TCP or UDP checksum. */
+  readonly badIpChecksum: number;
+  readonly badL4Checksum: number;
+  /** Bursts by the packets that were received, and sent; undefined unless `recordBursts`. 32-bit: they wrap. */
+  readonly rxBursts: Uint32Array | undefined;
+  readonly txBursts: Uint32Array | undefined;
+}
+
+/** The streams of an lcore in the order in which they were given to it. */
+export function readStreams(arena: Arena, lcore: LcoreControl): StreamCounters[] {
+  const count = Math.min(lcore.get(Lcore.STREAMS), STREAMS_MAX);
+  const first = lcore.get(Lcore.STREAM);
+  return Array.from({ length: count }, (_, k) => readStream(arena, first + k * Stream.BLOCK_BYTES));
+}
+
+function readStream({ u32, f64 }: Arena, at: number): StreamCounters {
+  const word = (offset: number) => u32[(at + offset) >>> 2]!;
+  const counter = (offset: number) => f64[(at + offset) >>> 3]!;
+  const bursts = (offset: number) => {
+    const start = word(offset) >>> 2;
+    return start === 0 ? undefined : u32.slice(start, start + BURST_MAX + 1);
+  };
+  return {
+    rxQueue: word(Stream.RX_QUEUE),
+    txQueue: word(Stream.TX_QUEUE),
+    rxPackets: counter(Stream.RX_PACKETS),
+    txPackets: counter(Stream.TX_PACKETS),
+    txDropped: counter(Stream.TX_DROPPED),
+    rxDropped: counter(Stream.BAD),
+    badIpChecksum: counter(Stream.BAD_IP_CKSUM),
+    badL4Checksum: counter(Stream.BAD_L4_CKSUM),
+    rxBursts: bursts(Stream.RX_BURSTS),
+    txBursts: bursts(Stream.TX_BURSTS),
+  };
+}
+
+/**
+ * Ages of the stamped packets that came to an lcore since it was made: packets by bucket of ns, whose bounds
+ * telemetry/histogram.ts knows. 32-bit: they wrap.
+ */
+export function readLatency({ u32 }: Arena, lcore: LcoreControl): Uint32Array {
+  const start = lcore.get(Lcore.LATENCY_HISTOGRAM) >>> 2;
+  return u32.slice(start, start + Histogram.BUCKETS);
+}

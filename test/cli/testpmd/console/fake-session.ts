@@ -1,0 +1,64 @@
+// A session that does nothing but write down what it was asked for.
+
+import type { Session } from "../../../../src/cli/testpmd/session.ts";
+import type { FlowRule } from "../../../../src/ethdev/flow.ts";
+import { PortFlow } from "../../../../src/ethdev/port-flow.ts";
+
+export interface FakeSession {
+  readonly session: Session;
+  /** `setBurst 64`: methods and their arguments, in order. */
+  readonly calls: string[];
+  /** Flow rules that port 0 was given. */
+  readonly rules: FlowRule[];
+}
+
+function show(value: unknown): string {
+  if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
+  return typeof value === "object" ? JSON.stringify(value, (_, one) => plain(one)) : String(value);
+}
+
+function plain(value: unknown): unknown {
+  return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value;
+}
+
+/** Ports 0 and 1; port 0 has flow rules, and both a redirection table. */
+export function fakeSession(): FakeSession {
+  const calls: string[] = [];
+  const rules: FlowRule[] = [];
+  const device = {
+    validate: () => {},
+    create: (rule: FlowRule) => rules.push(rule),
+    destroy: () => calls.push("flow destroy"),
+    query: () => ({ hits: 3, bytes: 180 }),
+    isolate: (on: boolean) => calls.push(`flow isolate ${on}`),
+  };
+  const ports = [0, 1].map((id) => ({
+    id,
+    name: `net_fake${id}`,
+    flow: new PortFlow(() => ({
+      title: `port ${id} (net_fake${id})`,
+      driver: "net_fake",
+      device: id === 0 ? (device as never) : undefined,
+      rxQueues: 2,
+    })),
+    rss: () => ({ key: new Uint8Array(40), types: ["ipv4"], table: [0, 1, 0, 1] }),
+    setRss: async (rss: { table: number[] }) => void calls.push(`setRss ${rss.table}`),
+  }));
+  const known: Record<string, unknown> = {
+    engine: { ports },
+    ports: {
+      all: ports,
+      get: (id: number) => ports[id],
+      chosen: (id: number | "all") => (id === "all" ? ports : [ports[id]]),
+    },
+    status: () => "stopped",
+    config: { portlist: [0, 1], corelist: [1] },
+  };
+  const session = new Proxy(known, {
+    get(target, name: string) {
+      if (name in target) return target[name];
+      return async (...values: unknown[]) => void calls.push([name, ...values.map(show)].join(" "));
+    },
+  });
+  return { session: session as unknown as Session, calls, rules };
+}
