@@ -194,11 +194,14 @@ async function main(argv: readonly string[]): Promise<number> {
     const settings = { deadlineMs: Math.min(deadlineMs, leftMs) };
     const notRun = { file, seconds: 0, passed: 0, skips: [], failures: [failure] };
     const run = leftMs > 0 ? await runFile(join(folder, file), file, settings) : notRun;
-    console.log(fileLine(run));
     if (isBedCrash(run) && !isRepeat) {
-      console.log(report([run]).replace(/\n[^\n]*$/, "\n  the emulator ended by itself: once more"));
+      const why = run.failures.find(({ detail }) => detail.includes("BED_CRASHED"))?.detail ?? "";
+      console.log(`once more: ${file}: its emulator ended by itself\n${indent(why)}`);
       await one(file, true);
-    } else runs.push(run);
+      return;
+    }
+    runs.push(run);
+    console.log(fileLine(run));
   };
   await runAll(tests.unit, unitTestsAtOnce, (file) => one(file));
   if (!values.unit) await runAll([...tests.acceptance, ...tests.bed], 1, (file) => one(file));

@@ -14,6 +14,8 @@ interface Running {
   last: Promise<unknown>;
   files: readonly string[];
   watchers: FSWatcher[];
+  /** Runs from a change until the files are looked at. */
+  timer: NodeJS.Timeout | undefined;
   readonly watch: boolean;
 }
 
@@ -62,14 +64,24 @@ export class AppHost {
   /** The lcore runs `app` from now on. */
   started(lcore: LcoreControl, app: URL | string, built: BuiltApp, watched: boolean): void {
     this.forget(lcore);
-    const running = { app, last: Promise.resolve(), files: built.files, watchers: [], watch: watched };
+    const { files } = built;
+    const running: Running = {
+      app,
+      last: Promise.resolve(),
+      files,
+      watchers: [],
+      timer: undefined,
+      watch: watched,
+    };
     this.running.set(lcore, running);
     if (watched) this.observe(lcore, running);
   }
 
   /** It runs something else, or nothing. */
   forget(lcore: LcoreControl): void {
-    for (const watcher of this.running.get(lcore)?.watchers ?? []) watcher.close();
+    const running = this.running.get(lcore);
+    for (const watcher of running?.watchers ?? []) watcher.close();
+    clearTimeout(running?.timer);
     this.running.delete(lcore);
   }
 
@@ -102,9 +114,11 @@ export class AppHost {
     const answer = await this.lcores.reload(lcore, this.withScratch(lcore, built.module));
     if (answer.failure) throw reloadError(lcore.id, file, answer.failure);
     if (this.running.get(lcore) === running) {
+      const isSame = `${running.files}` === `${built.files}`;
       running.app = app;
       running.files = built.files;
-      if (running.watch) this.observe(lcore, running);
+      // watchers that fit stay: a change that comes just now would be lost with them
+      if (running.watch && !isSame) this.observe(lcore, running);
     }
     const { closeFailure } = answer;
     return (
@@ -114,11 +128,10 @@ export class AppHost {
 
   /** Watches folders, not files: editors write a new file and give it the old one's name. */
   private observe(lcore: LcoreControl, running: Running): void {
-    for (const watcher of running.watchers.splice(0)) watcher.close();
-    let timer: NodeJS.Timeout | undefined;
+    const before = running.watchers.splice(0);
     const changed = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => this.follow(lcore, running), APP_SETTLE_MS);
+      clearTimeout(running.timer);
+      running.timer = setTimeout(() => this.follow(lcore, running), APP_SETTLE_MS);
     };
     for (const folder of new Set(running.files.map((file) => dirname(file)))) {
       const names = new Set(
@@ -128,9 +141,9 @@ export class AppHost {
         if (name === null || names.has(name)) changed();
       });
       watcher.on("error", () => watcher.close()); // the folder went away; what runs, runs on
-      watcher.on("close", () => clearTimeout(timer));
       running.watchers.push(watcher);
     }
+    for (const watcher of before) watcher.close();
   }
 
   private async follow(lcore: LcoreControl, running: Running): Promise<void> {

@@ -104,6 +104,7 @@ t.test("watched files", async (t) => {
   await until("the reload", () => events.length === 2);
   folder.write("app.ts", forwarder(1));
   await until("frames through the new one", () => wire.seen[1]! > 0);
+  await until("the word of it", () => events.length === 3);
   t.same(events, ["1 APP_RELOAD", "1 app.ts", "1 app.ts"]);
   await wire.drain();
   t.equal(wire.flow.result().lost, 0);
