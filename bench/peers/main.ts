@@ -18,10 +18,12 @@ import { OwnedProcess } from "../../test/beds/child.ts";
 import { dpdkBed } from "../../test/beds/dpdk.ts";
 import { hugepagesMissing, reserveHugepages } from "../../test/beds/hugepages.ts";
 import { atEnd } from "../../test/beds/lifetime.ts";
+import { netnsBed } from "../../test/beds/netns.ts";
 import { repositoryRoot } from "../../test/beds/paths.ts";
 import { describeMachine } from "../machine.ts";
 import { replaceResults } from "../markdown.ts";
 import type { RingLoopResult } from "../ring-loop/measure.ts";
+import { afPacketRows, measureAfPacket } from "./af-packet.ts";
 import { rxPpsMissing, testpmdMib } from "./frontends.ts";
 import { measureRow, type RowResult, type Settings, startBackend } from "./measure.ts";
 import { type Options, optionTable, readOptions, ringLoopRow } from "./options.ts";
@@ -33,6 +35,12 @@ import { formatResult } from "./tables.ts";
 const hugepages = testpmdMib + 64;
 const ringLoopTimeoutMs = 300_000;
 const resultsPath = join(repositoryRoot, "docs", "benchmarks.md");
+
+/** Drivers that need no backend, each with its rows. */
+const drivers = [
+  { driver: "net_pcap", rows: pcapRows, lacks: () => undefined, measure: measurePcap },
+  { driver: "net_af_packet", rows: afPacketRows, lacks: netnsBed.missing, measure: measureAfPacket },
+];
 
 const say = (text: string) => void process.stderr.write(`bench:peers: ${text}\n`);
 
@@ -49,11 +57,13 @@ async function main(options: Options): Promise<boolean> {
     const settings = { ...options, cpus: { backend, frontend }, say };
     await measureVhost(wanted, settings, results, missing);
   }
-  if (pcapRows.some((row) => options.rows.has(row.name))) {
-    const lacking = vhostMissing(cpus);
+  for (const { driver, rows: own, lacks, measure } of drivers) {
+    if (!own.some((row) => options.rows.has(row.name))) continue;
+    const lacking = vhostMissing(cpus) ?? lacks();
     const [backend, frontend] = cpus as [number, number];
-    if (lacking) missing.push(`the net_pcap rows: ${lacking}`);
-    else await measureFiles({ ...options, cpus: { backend, frontend }, say }, options.rows, results, missing);
+    const settings = { ...options, cpus: { backend, frontend }, say };
+    if (lacking) missing.push(`the ${driver} rows: ${lacking}`);
+    else await measureDriver(measure, settings, options.rows, results, missing);
   }
   let ringLoop: RingLoopResult | undefined;
   if (options.rows.has(ringLoopRow)) {
@@ -74,13 +84,14 @@ async function main(options: Options): Promise<boolean> {
   return missing.length === 0;
 }
 
-/** Why the virtio-user rows cannot be measured here; undefined when they can. */
+/** Why DPDK and pollmode cannot be run side by side here; undefined when they can. */
 function vhostMissing(cpus: readonly number[]): string | undefined {
   const few = cpus.length < 2 ? `two CPUs are needed, this process may use ${cpus.length}` : undefined;
   return few ?? dpdkBed.missing() ?? hugepagesMissing(hugepages) ?? rxPpsMissing();
 }
 
-async function measureFiles(
+async function measureDriver(
+  measure: typeof measurePcap,
   settings: Settings,
   wanted: ReadonlySet<string>,
   results: RowResult[],
@@ -89,7 +100,7 @@ async function measureFiles(
   await dpdkBed.setup();
   keepTo(settings.cpus.backend);
   using _hugepages = reserveHugepages(hugepages);
-  await measurePcap(wanted, settings, results, missing);
+  await measure(wanted, settings, results, missing);
 }
 
 /** Rows of one backend mode share one backend process. A row that fails does not take the others with it. */

@@ -3,12 +3,13 @@
 import { nearest } from "../../src/eal/nearest.ts";
 import { type OptionTable, parseOptions } from "../../src/eal/option-table.ts";
 import { PollmodeError } from "../../src/errors.ts";
+import { afPacketRows } from "./af-packet.ts";
 import { pcapRows } from "./pcap.ts";
 import { rows } from "./rows.ts";
 
 /** The row that needs neither DPDK nor hugepages. */
 export const ringLoopRow = "ring-loop";
-const rowNames = [...rows.map((row) => row.name), ...pcapRows.map((row) => row.name), ringLoopRow];
+const rowNames = [...[...rows, ...pcapRows, ...afPacketRows].map((row) => row.name), ringLoopRow];
 
 const byDefault = { reps: 4, seconds: 6, foreign: 5 } as const;
 const quick = { reps: 1, seconds: 3 } as const;

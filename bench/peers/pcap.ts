@@ -6,15 +6,15 @@
 import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { describeError, PollmodeError } from "../../src/errors.ts";
+import { PollmodeError } from "../../src/errors.ts";
 import { pcapHeader, pcapRecord } from "../../src/pcap/pcap.ts";
 import { OwnedProcess } from "../../test/beds/child.ts";
 import { Testpmd } from "../../test/beds/dpdk.ts";
 import { atEnd } from "../../test/beds/lifetime.ts";
-import { median } from "../ring-loop/median.ts";
 import { type Cpus, cliPath, lcores, testpmdMib, testpmdOptions } from "./frontends.ts";
-import { type Contention, Guard } from "./guard.ts";
-import type { RowResult, Run, Settings, Side } from "./measure.ts";
+import { Guard } from "./guard.ts";
+import type { RowResult, Run, Settings } from "./measure.ts";
+import { counted, measureEach, summarizeAlone, takeTurns, type Who } from "./turns.ts";
 
 const group = "net_pcap";
 export const pcapRows = [
@@ -33,8 +33,6 @@ const ioTimeoutMs = 60_000;
 const graceMs = 10_000;
 /** Until rx-pps polls and its code is optimised. */
 const startMs = 1500;
-
-type Who = "pollmode" | "dpdk";
 
 interface Files {
   readonly replayed: string;
@@ -57,7 +55,6 @@ function makeFiles(folder: string): Files {
   return paths as unknown as Files;
 }
 
-/** Rows of net_pcap. One that fails does not take the other with it. */
 export async function measurePcap(
   wanted: ReadonlySet<string>,
   settings: Settings,
@@ -69,48 +66,16 @@ export async function measurePcap(
   const forget = atEnd(remove);
   try {
     const files = makeFiles(folder);
-    for (const { name, title } of pcapRows) {
-      if (!wanted.has(name)) continue;
-      try {
-        results.push(await measureRow(name, title, files, settings));
-      } catch (error) {
-        missing.push(`${name}: ${describeError(error).split("\n")[0]}`);
-      }
-    }
+    const measure = (row: (typeof pcapRows)[number]) => {
+      const work = row.name === "pcap-rx" ? replay : copy;
+      const run = (who: Who) => work(who, files, settings);
+      return takeTurns({ ...row, group, run, summarize: summarizeAlone }, settings);
+    };
+    await measureEach(pcapRows, wanted, measure, { results, missing });
   } finally {
     forget();
     remove();
   }
-}
-
-async function measureRow(name: string, title: string, files: Files, settings: Settings): Promise<RowResult> {
-  const runs: Record<Who, Run[]> = { pollmode: [], dpdk: [] };
-  const measure = name === "pcap-rx" ? replay : copy;
-  for (let rep = 0; rep < settings.reps; rep++) {
-    for (const who of rep % 2 === 0 ? (["pollmode", "dpdk"] as const) : (["dpdk", "pollmode"] as const)) {
-      const run = await measure(who, files, settings);
-      runs[who].push(run);
-      const mpps = run.windows.length > 0 ? (median(run.windows) / 1e6).toFixed(2) : "no";
-      settings.say(`${name} ${who}: ${mpps} Mpps, others used ${run.foreignPct.toFixed(1)} % of a CPU`);
-    }
-  }
-  const [pollmode, dpdk] = [summarize(runs.pollmode), summarize(runs.dpdk)];
-  const ratio = pollmode.mpps && dpdk.mpps ? pollmode.mpps / dpdk.mpps : null;
-  return { name, title, group, pollmode, dpdk, rateRatio: ratio, busyRatio: null };
-}
-
-/** Medians of what counts. Each program works on a CPU of its own, so how near the CPUs are does not matter. */
-function summarize(runs: readonly Run[]): Side {
-  const windows = runs.flatMap((run) => run.windows);
-  const dropped = runs.reduce((sum, run) => sum + run.dropped, 0);
-  const mpps = windows.length > 0 ? median(windows) / 1e6 : null;
-  return { mpps, busyNs: null, busyDisturbed: false, windows: windows.length, near: 0, dropped };
-}
-
-/** A run in which others were at work counts for nothing. */
-function counted(pps: readonly number[], { foreignPct, stealPct }: Contention, limit: number): Run {
-  const quiet = Math.max(foreignPct, stealPct) <= limit;
-  return { windows: quiet ? pps : [], dropped: quiet ? 0 : pps.length, foreignPct, busyNs: null };
 }
 
 async function replay(who: Who, { replayed }: Files, settings: Settings): Promise<Run> {
