@@ -265,6 +265,12 @@ class AfPacketDevice implements EthDevice {
     else this.netdev.setFlags(0, IFF_UP);
   }
 
+  /** The kernel says beside each frame which tag it took off: whether it is put back is this port's choice. */
+  async setVlanStrip(on: boolean): Promise<void> {
+    this.strip = on;
+    for (const { block } of this.rx) block.set(AfPacket.STRIP, on ? 1 : 0);
+  }
+
   async setPromiscuous(on: boolean): Promise<void> {
     this.setMode(Membership.PROMISCUOUS, on);
   }

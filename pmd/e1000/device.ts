@@ -20,7 +20,7 @@ import { Filters } from "./filters.ts";
 import { Flows } from "./flows.ts";
 import { interruptKind } from "./interrupts.ts";
 import { checkNvm, readMac } from "./nvm.ts";
-import { negotiateLink, requireCopper } from "./phy.ts";
+import { negotiateLink, powerDownPhy, requireCopper } from "./phy.ts";
 import { Ctrl, CtrlExt, Rctl, Reg, Rfctl, Rxcsum, Status, Tctl } from "./registers.ts";
 import { ALL_ONES, clearBits, type Registers, setBits } from "./registers-io.ts";
 import { resetChip } from "./reset.ts";
@@ -72,6 +72,8 @@ export class ChipDevice implements EthDevice {
   private rssConfig: Required<RssConfig> | undefined;
   private mtu = MTU_DEFAULT;
   private started = false;
+  /** As setLink says. */
+  private enabled = true;
   private lost = false;
   private reported: LinkStatus = { up: false, speed: 0, duplex: "full" };
   private watch: NodeJS.Timeout | undefined;
@@ -144,6 +146,7 @@ export class ChipDevice implements EthDevice {
     await resetChip(registers, chip, fn.address);
     this.initGeneral();
     await negotiateLink(registers, chip, fn.address);
+    this.enabled = true;
     this.counters.discard(this.rings.rxOffsets.length);
     fn.setBusMaster(true);
     try {
@@ -237,9 +240,25 @@ export class ChipDevice implements EthDevice {
 
   link(): LinkStatus {
     const status = this.parts.registers.read(Reg.STATUS);
-    const up = this.started && status !== ALL_ONES && (status & Status.LU) !== 0;
+    const up = this.started && this.enabled && status !== ALL_ONES && (status & Status.LU) !== 0;
     const speed = status & Status.SPEED_1000 ? 1000 : status & Status.SPEED_100 ? 100 : 10;
     return { up, speed: up ? speed : 0, duplex: status & Status.FD ? "full" : "half", autoneg: true };
+  }
+
+  /**
+   * Down: the PHY sleeps, and the MAC neither receives nor sends, for a firmware may keep the PHY awake. What the
+   * transmit rings hold goes out when the link is up again. A start brings it up, as DPDK's does.
+   */
+  async setLink(up: boolean): Promise<void> {
+    if (this.enabled === up) return;
+    const { registers, chip, fn } = this.parts;
+    const change = up ? setBits : clearBits;
+    await (up ? negotiateLink : powerDownPhy)(registers, chip, fn.address);
+    this.enabled = up;
+    if (!this.started) return;
+    change(registers, Reg.RCTL, Rctl.EN);
+    change(registers, Reg.TCTL, Tctl.EN);
+    this.reportLink();
   }
 
   private look(): void {
@@ -310,6 +329,16 @@ export class ChipDevice implements EthDevice {
   }
   async setVlan(vlan: number, on: boolean): Promise<void> {
     this.filters.setVlan(vlan, on);
+  }
+
+  /** CTRL.VME: insertion goes with it. Tags are looked for even when it is off again: frames may wait in the rings. */
+  async setVlanStrip(on: boolean): Promise<void> {
+    const { registers } = this.parts;
+    const others =
+      this.config.offloads?.filter((name) => name !== "vlanStrip" && name !== "vlanInsert") ?? [];
+    this.config = { ...this.config, offloads: on ? [...others, "vlanStrip", "vlanInsert"] : others };
+    if (on) this.rings.expectTags();
+    if (this.started) (on ? setBits : clearBits)(registers, Reg.CTRL, Ctrl.VME);
   }
 
   async setMtu(mtu: number): Promise<void> {

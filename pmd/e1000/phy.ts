@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { PollmodeError } from "../../src/errors.ts";
 import type { Chip } from "./chips.ts";
-import { CtrlExt, ExtcnfCtrl, Mdic, PHY_SYNC_BITS, Phy, Reg, Swsm } from "./registers.ts";
+import { CtrlExt, ExtcnfCtrl, Manc, Mdic, PHY_SYNC_BITS, Phy, Reg, Swsm } from "./registers.ts";
 import { chipTimeout, clearBits, portNumber, type Registers, setBits, waitFor } from "./registers-io.ts";
 
 const MDIC_TIMEOUT_MS = 50;
@@ -20,12 +20,27 @@ export function requireCopper(registers: Registers, { family, name }: Chip, addr
 
 /** Wakes the PHY and lets it negotiate speed and duplex with its partner anew. */
 export async function negotiateLink(registers: Registers, chip: Chip, address: string): Promise<void> {
+  await changeControl(registers, chip, address, (control) => {
+    return (control & ~(Phy.POWER_DOWN | Phy.ISOLATE)) | Phy.ENABLE_AN | Phy.RESTART_AN;
+  });
+}
+
+/** Lets the PHY sleep: its partner sees the link go. Not where firmware talks by it, as Linux and DPDK do. */
+export async function powerDownPhy(registers: Registers, chip: Chip, address: string): Promise<void> {
+  if ((registers.read(Reg.MANC) & (Manc.RCV_TCO_EN | Manc.KEEP_PHY_LINK_UP)) !== 0) return;
+  await changeControl(registers, chip, address, (control) => control | Phy.POWER_DOWN);
+}
+
+async function changeControl(
+  registers: Registers,
+  chip: Chip,
+  address: string,
+  change: (control: number) => number,
+): Promise<void> {
   const release = await ownPhy(registers, chip, address);
   try {
     const control = await access(registers, address, Mdic.OP_READ, Phy.CONTROL, 0);
-    const awake = control & ~(Phy.POWER_DOWN | Phy.ISOLATE);
-    const wanted = awake | Phy.ENABLE_AN | Phy.RESTART_AN;
-    await access(registers, address, Mdic.OP_WRITE, Phy.CONTROL, wanted);
+    await access(registers, address, Mdic.OP_WRITE, Phy.CONTROL, change(control));
   } finally {
     await release();
   }

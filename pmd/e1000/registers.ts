@@ -12,6 +12,7 @@ export const enum Reg {
   MDIC = 0x0020,
   VET = 0x0038,
   EEMNGCTL = 0x1010,
+  MANC = 0x5820,
   /** PCIe control; 82574: GCR2. */
   GCR = 0x5b00,
   GCR2 = 0x5b64,
@@ -143,6 +144,12 @@ export const MENDED_82574 = [
 
 /** EEMNGCTL: the PHY has its settings from the EEPROM; the next function's bit is one higher. */
 export const CFG_DONE = 1 << 18;
+
+/** MANC: the management firmware receives by this port's PHY, or wants its link kept up. */
+export const enum Manc {
+  RCV_TCO_EN = 1 << 17,
+  KEEP_PHY_LINK_UP = 1 << 18,
+}
 
 export const enum Eerd {
   START = 1 << 0,

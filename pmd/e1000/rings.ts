@@ -233,6 +233,11 @@ export class Rings {
     for (const ring of [...this.rx, ...this.tx]) ring.drain();
   }
 
+  /** Received tags come in VLAN_TCI from now on: descriptors say which packets had one. */
+  expectTags(): void {
+    for (const ring of this.rx) ring.expectTags();
+  }
+
   setFrameBytes(bytes: number): void {
     for (const { block } of this.tx) block.set(IntelQueue.BYTES_MAX, bytes);
   }

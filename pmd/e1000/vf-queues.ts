@@ -4,7 +4,6 @@ import type { InterruptLine, PciFunction } from "../../src/bus/pci-function.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type { DeviceConfig, DriverContext } from "../../src/ethdev/driver.ts";
 import { KIB, RING_SIZE_DEFAULT } from "../../src/limits.ts";
-import { IntelQueue, IntelQueueFlag } from "../intel/layout.ts";
 import { IntelRing } from "../intel/queue.ts";
 import { Dctl, RingReg, SRRCTL_DROP_EN, Srrctl } from "./registers.ts";
 import { type Registers, waitFor } from "./registers-io.ts";
@@ -87,9 +86,7 @@ export class VfQueues {
   /** Received tags come in VLAN_TCI from now on: igb strips them for a VF that has a VLAN, asked or not. */
   expectTags(): void {
     this.tagged = true;
-    for (const { block } of this.rx) {
-      block.set(IntelQueue.FLAGS, block.get(IntelQueue.FLAGS) | IntelQueueFlag.VLAN_STRIP);
-    }
+    for (const ring of this.rx) ring.expectTags();
   }
 
   /** What SRRCTL.BSIZEPACKET can say of the pool's buffers. */

@@ -140,6 +140,11 @@ export class IntelRing {
     this.block.set(IntelQueue.ARM_VALUE, value);
   }
 
+  /** Receive: each packet's tag is looked for from now on, also while packets come. */
+  expectTags(): void {
+    this.block.set(IntelQueue.FLAGS, this.block.get(IntelQueue.FLAGS) | IntelQueueFlag.VLAN_STRIP);
+  }
+
   /** Empties the ring and what is remembered of it. The queue is halted and holds no mbufs. */
   reset(): void {
     const { arena } = this.memory.private;

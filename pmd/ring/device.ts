@@ -82,7 +82,7 @@ class RingDevice implements EthDevice {
   private rx: QueueBlock[] = [];
   private tx: QueueBlock[] = [];
   private started = false;
-  /** As setLink() says. */
+  /** As setLink() says since the last start. */
   private enabled = true;
   private readonly events: DeviceEvents;
 
@@ -140,9 +140,11 @@ class RingDevice implements EthDevice {
     });
   }
 
+  /** As DPDK's it brings the link up. */
   async start(): Promise<void> {
     this.started = true;
-    if (this.enabled) this.run();
+    this.enabled = true;
+    this.run();
   }
 
   private run(): void {

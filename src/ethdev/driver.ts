@@ -24,17 +24,21 @@ export interface DriverContext {
   warn(text: string): void;
 }
 
+/** What a port's device is and can do. */
 export interface DeviceInfo {
+  /** `net_tap`. */
   readonly driver: string;
+  /** Receive queues that configure() may ask for. */
   readonly rxQueuesMax: number;
+  /** Transmit queues that configure() may ask for. */
   readonly txQueuesMax: number;
   /** Largest frame, without CRC, that the device sends and receives. */
   readonly frameBytesMax: number;
   /** Descriptors of a ring: limits, and the number it must be a multiple of. Undefined: not to be chosen. */
   readonly descriptors?: { readonly min: number; readonly max: number; readonly multiple: number };
-  /** Absent: none. */
+  /** What configure() may turn on. Absent: none. */
   readonly offloads?: readonly OffloadName[];
-  /** Absent: it spreads nothing. */
+  /** Receive-side scaling. Absent: it spreads nothing. */
   readonly rss?: RssLimits;
   /** Whether a receive queue can wake a sleeping lcore. */
   readonly rxInterrupts?: boolean;
@@ -49,10 +53,13 @@ export type OffloadName = "rxChecksum" | "txChecksum" | "vlanStrip" | "vlanInser
 /** What a packet's RSS hash is taken over, by the packet's type. */
 export type RssType = "ipv4" | "ipv4-tcp" | "ipv4-udp" | "ipv6" | "ipv6-tcp" | "ipv6-udp";
 
+/** What a device's receive-side scaling takes. */
 export interface RssLimits {
+  /** Bytes of the hash's key. */
   readonly keyBytes: number;
   /** Entries of the redirection table. */
   readonly tableEntries: number;
+  /** Packets that it can hash. */
   readonly types: readonly RssType[];
 }
 
@@ -62,15 +69,19 @@ export interface RssConfig {
   readonly key?: Uint8Array;
   /** Queue by the hash's low bits; repeated until the table is full. Default: all receive queues in turn. */
   readonly table?: readonly number[];
-  /** Default: all that the device has. */
+  /** Which packets are spread. Default: all types that the device has. */
   readonly types?: readonly RssType[];
 }
 
+/** What Port.configure() sets. What the device has not throws NOT_SUPPORTED or names the limit. */
 export interface DeviceConfig {
+  /** Receive queues, from 1 on. */
   readonly rxQueues: number;
+  /** Transmit queues, from 1 on. */
   readonly txQueues: number;
-  /** Descriptors a ring. Default: the driver's. */
+  /** Descriptors of a receive ring. Default: the driver's. */
   readonly rxDescriptors?: number;
+  /** Descriptors of a transmit ring. Default: the driver's. */
   readonly txDescriptors?: number;
   /** Offloads to turn on. Default: those that cost nothing on this device. */
   readonly offloads?: readonly OffloadName[];
@@ -89,10 +100,13 @@ export interface DeviceStats {
   readonly txErrors: number;
 }
 
+/** A link as the device sees it. */
 export interface LinkStatus {
+  /** Frames can pass. */
   readonly up: boolean;
   /** Mbit/s; 0 where it means nothing. */
   readonly speed: number;
+  /** `half`: it does not send while it receives. */
   readonly duplex: "full" | "half";
   /** Speed and duplex were negotiated with the other end. */
   readonly autoneg?: boolean;
@@ -144,6 +158,11 @@ export interface EthDevice {
   setVlanFilter?(on: boolean): Promise<void>;
   /** Lets a VLAN (0 to 4095) in, or no longer. */
   setVlan?(vlan: number, on: boolean): Promise<void>;
+  /**
+   * Turns the offload vlanStrip on or off while the device is started, or before. No tag is lost on the way: packets
+   * that the device has already written say whether they had one.
+   */
+  setVlanStrip?(on: boolean): Promise<void>;
   setRss?(rss: RssConfig): Promise<void>;
   /** As it stands in the device. */
   rss?(): Required<RssConfig>;

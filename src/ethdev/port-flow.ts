@@ -17,7 +17,9 @@ const PARTS_MAX = 32;
 
 /** A rule that is in place. */
 export interface FlowEntry {
+  /** Its number, from 0 on. */
   readonly id: number;
+  /** As it was given to create(). */
   readonly rule: FlowRule;
 }
 
@@ -31,10 +33,12 @@ export interface FlowPort {
   readonly rxQueues: number;
 }
 
+/** A port's flow rules (Port.flow). Ports whose driver has none throw NOT_SUPPORTED. */
 export class PortFlow {
   private readonly port: () => FlowPort;
   private readonly entries = new Map<number, { rule: FlowRule; handle: unknown }>();
 
+  /** @internal */
   constructor(port: () => FlowPort) {
     this.port = port;
   }
@@ -56,7 +60,7 @@ export class PortFlow {
     return id;
   }
 
-  /** Error: FLOW_ID. */
+  /** Takes a rule away. Error: FLOW_ID. */
   destroy(id: number): void {
     const { handle } = this.entry(id);
     this.device().destroy(handle);
@@ -68,18 +72,18 @@ export class PortFlow {
     for (const id of [...this.entries.keys()]) this.destroy(id);
   }
 
-  /** Error: FLOW_RULE where the rule does not count. */
+  /** What a rule has counted. Errors: FLOW_ID; FLOW_RULE where it has no action `count`. */
   query(id: number): FlowCount {
     const { rule, handle } = this.entry(id);
     const device = this.device();
     if (!rule.actions.some(({ action }) => action === "count")) {
       throw this.wrong(`rule ${id} does not count`, "create it with the action count");
     }
-    if (!device.query) throw this.missing("counting flow rules");
+    if (!device.query) throw this.missing("counting flow rules", "create the rule without the action count");
     return device.query(handle);
   }
 
-  /** By group, then priority, then number. */
+  /** The rules of these groups, or all, by group, then priority, then number. */
   list(groups?: readonly number[]): FlowEntry[] {
     const all = [...this.entries].map(([id, { rule }]) => ({ id, rule }));
     const wanted = all.filter(({ rule }) => groups === undefined || groups.includes(rule.group ?? 0));
@@ -89,12 +93,20 @@ export class PortFlow {
 
   /** On: nothing is received but what rules ask for. Error: NOT_SUPPORTED. */
   isolate(on: boolean): void {
-    const device = this.device();
-    if (!device.isolate) throw this.missing("flow isolation");
+    const { device } = this.port();
+    if (!device?.isolate) {
+      throw this.missing(
+        "flow isolation",
+        "leave --flow-isolate-all out: rules lead packets without it, too",
+      );
+    }
     device.isolate(on);
   }
 
-  /** Throws FLOW_RULE when a rule leads to a receive queue that would not be there. */
+  /**
+   * Throws FLOW_RULE when a rule leads to a receive queue that would not be there.
+   * @internal
+   */
   requireQueues(rxQueues: number): void {
     for (const [id, { rule }] of this.entries) {
       const queue = queuesOf(rule).find((index) => index >= rxQueues);
@@ -108,7 +120,9 @@ export class PortFlow {
 
   private device(): FlowDevice {
     const { device } = this.port();
-    if (!device) throw this.missing("flow rules");
+    if (!device) {
+      throw this.missing("flow rules", "use a port whose driver has them: net_e1000 on an 82576 or I350");
+    }
     return device;
   }
 
@@ -190,9 +204,8 @@ export class PortFlow {
     return new PollmodeError("FLOW_RULE", `${this.port().title}: ${what}`, fix);
   }
 
-  private missing(what: string): PollmodeError {
+  private missing(what: string, fix: string): PollmodeError {
     const { title, driver } = this.port();
-    const fix = "use a port whose driver has it: net_e1000 on an 82576 or I350";
     return new PollmodeError("NOT_SUPPORTED", `${title}: ${driver} has not ${what}`, fix);
   }
 }

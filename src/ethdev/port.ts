@@ -10,13 +10,19 @@ import type { DeviceConfig, DeviceInfo, EthDevice, LinkStatus, RssConfig } from 
 import { PortFlow } from "./port-flow.ts";
 import { type QueueFault, queueFault } from "./queue-errors.ts";
 
+/** A port's counters, over all of its queues, since configure() or clearStats(). Bytes are the frames', without CRC. */
 export interface PortStats {
+  /** Packets that were received. */
   rxPackets: number;
+  /** Packets that were sent. */
   txPackets: number;
+  /** Bytes of the received packets. */
   rxBytes: number;
+  /** Bytes of the sent packets. */
   txBytes: number;
-  /** Frames dropped for their own fault. */
+  /** Received frames that were dropped for their own fault. */
   rxErrors: number;
+  /** Frames that could not be sent for their own fault or the device's. */
   txErrors: number;
   /** Frames that the device dropped because the receive rings were full. */
   rxMissed: number;
@@ -26,19 +32,28 @@ export interface PortStats {
   txRefused: number;
 }
 
-interface PortEvents {
+/** What a Port tells its listeners, by event: the arguments. */
+export interface PortEvents {
+  /** The link went up or down, or changed its speed. */
   link: [LinkStatus];
   /** A queue stopped itself, or the device reports something of its own. */
   error: [PollmodeError];
   /** It has new queues. */
   configured: [];
+  /** It is gone. */
   closed: [];
   /** Nothing more will be received: all input files were read to their ends. */
   end: [];
 }
 
+/**
+ * A device as programs see it: made by Pollmode.attach(), configured, started; its queues are then served by lcores.
+ * What is asked for in the wrong state throws PORT_STATE, what its device has not NOT_SUPPORTED; can() says which.
+ */
 export class Port extends EventEmitter<PortEvents> {
+  /** Its number, from 0 on: Pollmode.port(id). */
   readonly id: number;
+  /** The device's: `net_tap0`, `0000:03:00.0`. */
   readonly name: string;
   /** Flow rules: which received packets the device treats otherwise. */
   readonly flow: PortFlow;
@@ -53,6 +68,7 @@ export class Port extends EventEmitter<PortEvents> {
   /** The lcore that runs a queue now, if any. */
   private readonly ownerOf: (queue: number) => number | undefined;
 
+  /** @internal Ports are made by Pollmode.attach(). */
   constructor(
     id: number,
     name: string,
@@ -74,30 +90,35 @@ export class Port extends EventEmitter<PortEvents> {
     }));
   }
 
+  /** What the device is and can do. */
   get info(): DeviceInfo {
     return this.device.info;
   }
 
-  /** 6 bytes. */
+  /** The MAC address, 6 bytes: macOf() makes a number of them. */
   get mac(): Uint8Array {
     return this.device.mac;
   }
 
+  /** Between start() and stop(). */
   get started(): boolean {
     return this.state === "started";
   }
+  /** It was closed, and cannot be used again. */
   get closed(): boolean {
     return this.state === "closed";
   }
 
-  /** Arena offsets of the queue blocks. */
+  /** Arena offsets of the receive queues' blocks; none before configure(). */
   get rxQueues(): readonly number[] {
     return this.device.rxQueues;
   }
+  /** Arena offsets of the transmit queues' blocks; none before configure(). */
   get txQueues(): readonly number[] {
     return this.device.txQueues;
   }
 
+  /** The link as it is now. Changes come as the event `link`. */
   link(): LinkStatus {
     return this.device.link();
   }
@@ -118,7 +139,10 @@ export class Port extends EventEmitter<PortEvents> {
     this.emit("configured");
   }
 
-  /** Throws QUEUE_BUSY while an lcore runs one of the queues. */
+  /**
+   * Throws QUEUE_BUSY while an lcore runs one of the queues.
+   * @internal
+   */
   requireIdle(): void {
     for (const queue of [...this.rxQueues, ...this.txQueues]) {
       const owner = this.ownerOf(queue);
@@ -128,18 +152,21 @@ export class Port extends EventEmitter<PortEvents> {
     }
   }
 
+  /** Lets it receive and send. It must have been configured (PORT_STATE). */
   async start(): Promise<void> {
     this.require("configured");
     await this.device.start();
     this.state = "started";
   }
 
+  /** Its queues give nothing and take nothing until start(); packets in them are dropped. Nothing if it is stopped. */
   async stop(): Promise<void> {
     if (this.state !== "started") return;
     this.state = "configured";
     await this.device.stop();
   }
 
+  /** Stops it and gives the device back. Emits `closed`. May be called more than once; Pollmode.close() does it too. */
   async close(): Promise<void> {
     if (this.state === "closed") return;
     await this.stop();
@@ -148,10 +175,12 @@ export class Port extends EventEmitter<PortEvents> {
     this.emit("closed");
   }
 
+  /** For `await using`: close(). */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
+  /** Its counters now. Costs microseconds, disturbs no lcore. */
   stats(): PortStats {
     const sum = (queues: readonly number[], word: number) =>
       queues.reduce((total, queue) => total + this.counter(queue + word), 0);
@@ -209,7 +238,10 @@ export class Port extends EventEmitter<PortEvents> {
     return faults;
   }
 
-  /** Emits `error` for each queue that stopped itself since the last call. The engine's monitor calls it. */
+  /**
+   * Emits `error` for each queue that stopped itself since the last call. The engine's monitor calls it.
+   * @internal
+   */
   reportFaults(): void {
     this.eachFault((name, fault, queue, code) => {
       if (this.reported.get(queue) === code) return;
@@ -220,7 +252,10 @@ export class Port extends EventEmitter<PortEvents> {
     });
   }
 
-  /** The IOMMU stopped the device's access to `iova`: none of its queues can be trusted any more. */
+  /**
+   * The IOMMU stopped the device's access to `iova`: none of its queues can be trusted any more.
+   * @internal
+   */
   stopForDmaFault(access: "read" | "write", iova: bigint): void {
     for (const queue of [...this.rxQueues, ...this.txQueues]) {
       const word = (at: number) => (queue + at) >>> 2;
@@ -234,7 +269,10 @@ export class Port extends EventEmitter<PortEvents> {
     this.report(new PollmodeError("DMA_FAULT", message, fix));
   }
 
-  /** Passes an error on to listeners; without any it is a warning, for a peer's fault must not end the process. */
+  /**
+   * Passes an error on to listeners; without any it is a warning, for a peer's fault must not end the process.
+   * @internal
+   */
   report(error: PollmodeError): void {
     if (this.listenerCount("error") > 0) this.emit("error", error);
     else process.emitWarning(error.message, { code: error.code, detail: `fix: ${error.fix}` });
@@ -255,12 +293,15 @@ export class Port extends EventEmitter<PortEvents> {
   async setLink(up: boolean): Promise<void> {
     await this.has("setLink", "a link that can be set").call(this.device, up);
   }
+  /** On: frames to any address are received. */
   async setPromiscuous(on: boolean): Promise<void> {
     await this.has("setPromiscuous", "promiscuous mode").call(this.device, on);
   }
+  /** On: frames to any group are received. */
   async setAllMulticast(on: boolean): Promise<void> {
     await this.has("setAllMulticast", "all-multicast mode").call(this.device, on);
   }
+  /** The port's own unicast address: 6 bytes. */
   async setMac(mac: Uint8Array): Promise<void> {
     await this.has("setMac", "a changeable MAC address").call(this.device, mac);
   }
@@ -268,14 +309,15 @@ export class Port extends EventEmitter<PortEvents> {
   async setMtu(mtu: number): Promise<void> {
     await this.has("setMtu", "a changeable MTU").call(this.device, mtu);
   }
-  /** A further unicast address that is received. */
+  /** A further unicast address that is received: 6 bytes. */
   async addMac(mac: Uint8Array): Promise<void> {
     await this.has("addMac", "further MAC addresses").call(this.device, mac);
   }
+  /** An address that addMac() has added. */
   async removeMac(mac: Uint8Array): Promise<void> {
     await this.has("removeMac", "further MAC addresses").call(this.device, mac);
   }
-  /** The multicast groups that are received, instead of those before. */
+  /** The multicast groups that are received, 6 bytes each, instead of those before. */
   async setMulticast(macs: readonly Uint8Array[]): Promise<void> {
     await this.has("setMulticast", "a multicast filter").call(this.device, macs);
   }
@@ -283,6 +325,7 @@ export class Port extends EventEmitter<PortEvents> {
   async setVlanFilter(on: boolean): Promise<void> {
     await this.has("setVlanFilter", "a VLAN filter").call(this.device, on);
   }
+  /** Lets tagged frames of a VLAN in or no longer, where setVlanFilter is on: 0 to 4095 (VLAN_ID). */
   async setVlan(vlan: number, on: boolean): Promise<void> {
     const set = this.has("setVlan", "a VLAN filter");
     if (!Number.isInteger(vlan) || vlan < 0 || vlan > 4095) {
@@ -294,17 +337,24 @@ export class Port extends EventEmitter<PortEvents> {
     }
     await set.call(this.device, vlan, on);
   }
+  /** Whether tags of received packets go to VLAN_TCI; also while packets come. */
+  async setVlanStrip(on: boolean): Promise<void> {
+    await this.has("setVlanStrip", "VLAN stripping that is switched while it runs").call(this.device, on);
+  }
   /** Changes the hash's key, its types or the redirection table; what is left out becomes the default. */
   async setRss(rss: RssConfig): Promise<void> {
     const set = this.has("setRss", "receive-side scaling");
     checkRss(`port ${this.id} (${this.name})`, this.info, rss, this.rxQueues.length);
     await set.call(this.device, rss);
   }
-  /** As it stands in the device. */
+  /** Receive-side scaling as it stands in the device. */
   rss(): Required<RssConfig> {
     return this.has("rss", "receive-side scaling").call(this.device);
   }
-  /** What wakes an lcore that sleeps on a receive queue. */
+  /**
+   * What wakes an lcore that sleeps on a receive queue.
+   * @internal
+   */
   rxInterrupt(queue: number): InterruptLine {
     return this.has("rxInterrupt", "receive interrupts").call(this.device, queue);
   }

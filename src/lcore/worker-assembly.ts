@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { stripVTControlCharacters } from "node:util";
 import { parentPort, workerData } from "node:worker_threads";
 
 export interface AssemblyTask {
@@ -54,10 +55,13 @@ async function compile({ file, compiler }: AssemblyTask): Promise<AssemblyAnswer
   });
   const listed = [...files, file];
   if (!error && binary) return { binary, files: listed };
-  return { files: listed, failure: `${complaint(file, stderr.toString(), error)}` };
+  return { files: listed, failure: complaint(file, stripVTControlCharacters(stderr.toString()), error) };
 }
 
-/** asc's messages: `ERROR TS2304: Cannot find name 'x'.`, the source, then `in x.ts(3,5)`. */
+/**
+ * asc's messages: `ERROR TS2304: Cannot find name 'x'.`, the source, then `in x.ts(3,5)`. On a terminal, and where the
+ * variable CI is set, it colours them.
+ */
 function complaint(file: string, text: string, error: Error | null): string {
   const what = /^(?:ERROR|FAILURE) (.*)$/m.exec(text)?.[1] ?? error?.message ?? "it cannot be compiled";
   const [, name, line, column] = / in (.+)\((\d+),(\d+)\)/.exec(text) ?? [];

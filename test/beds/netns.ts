@@ -116,6 +116,8 @@ export class Veth implements AsyncDisposable {
       // else the kernel at the other end gets frames of up to 64 KiB whose checksums are yet to be filled in
       await veth.at(end, "ethtool", ["-K", end.name, "tso", "off", "gso", "off", "tx", "off"]);
       if (end.address) await veth.at(end, "ip", ["addr", "add", end.address, "dev", end.name]);
+      // a Netns has no IPv6; here it would look for neighbours by frames that nobody asked for
+      if (!end.netns) await run("ip", ["link", "set", end.name, "addrgenmode", "none"]);
       await veth.at(end, "ip", ["link", "set", end.name, "up"]);
     }
     for (const end of veth.ends) await veth.awaitUp(end);

@@ -36,11 +36,13 @@ export async function launchLcore(engine: Pollmode, plan: LcorePlan, config: For
 
 function streamSpec(engine: Pollmode, stream: StreamPlan, config: ForwardConfig): StreamSpec {
   const generates = config.mode === "txonly" || config.mode === "flowgen";
+  // as testpmd's, flowgen has a destination of its own; here --eth-peer and `set eth-peer` change that, too
+  const peered = config.mode !== "flowgen" || config.ethPeers.has(stream.txPort);
   return {
     mode: config.mode as ModeName,
     rx: { port: engine.port(stream.rxPort), queue: stream.rxQueue },
     tx: { port: engine.port(stream.txPort), queue: stream.txQueue },
-    ethPeer: stream.peer,
+    ...(peered ? { ethPeer: stream.peer } : {}),
     noisy: config.noisy,
     verbose: config.verbose,
     recordBursts: config.recordBurstStats,

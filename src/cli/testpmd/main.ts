@@ -55,7 +55,7 @@ async function run(options: TestpmdOptions): Promise<number> {
   let http: TelemetryServer | undefined;
   let session: Session | undefined;
   try {
-    session = await Session.open(options, say, warn);
+    session = await Session.open(options, say, warn, leave);
     let failures = 0;
     session.engine.on("lcoreFailed", () => failures++);
     if (options.http) {
@@ -76,14 +76,16 @@ async function run(options: TestpmdOptions): Promise<number> {
 
 /** What is done between start and end. */
 async function work(session: Session, options: TestpmdOptions, leave: Leave): Promise<void> {
-  if (options.cmdlineFile !== undefined && !(await runFile(session, options.cmdlineFile, say))) return;
+  const { cmdlineFile } = options;
+  if (cmdlineFile !== undefined && !(await runFile(session, cmdlineFile, say, leave))) return;
   if (leave.asked) return;
   if (options.interactive) {
     if (options.autoStart) {
       say("Start automatic packet forwarding");
       await session.start();
     }
-    await Promise.race([runConsole(session, { input: process.stdin, output: process.stdout }), leave.signal]);
+    const terminal = { input: process.stdin, output: process.stdout };
+    await Promise.race([runConsole(session, { ...terminal, leave }), leave.signal]);
     process.stdin.pause();
     return;
   }

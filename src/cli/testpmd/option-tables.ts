@@ -34,7 +34,7 @@ export const forwardTable = {
     meaning: "mbufs of the pool, more than 1024.",
     byDefault: "by the queues",
   },
-  "max-pkt-len": { value: "BYTES", meaning: "Largest frame, CRC included: sets the ports' MTU." },
+  "max-pkt-len": { value: "BYTES", meaning: "Largest frame, CRC included: the MTU that ports begin with." },
   txpkts: {
     value: "X[,Y]*",
     meaning: "Bytes of each segment that txonly and flowgen send.",
@@ -46,7 +46,7 @@ export const forwardTable = {
     value: "N,MAC",
     multiple: true,
     meaning: "Destination of the frames that port N sends.",
-    byDefault: "02:00:00:00:00:NN",
+    byDefault: "02:00:00:00:00:NN, in flowgen 00:01:02:03:04:01",
   },
   "eth-peers-configfile": { value: "FILE", meaning: "Such destinations: line k has port k's." },
   "noisy-tx-sw-buffer-size": { value: "N", meaning: "noisy: packets that wait in a FIFO.", byDefault: "0" },
@@ -97,7 +97,9 @@ export const programTable = {
     value: "NAME[,NAME]*",
     meaning: "Extended statistics to print with the ports' statistics.",
   },
-  "record-burst-stats": { meaning: "Print how large bursts were with the forward statistics." },
+  "record-burst-stats": {
+    meaning: "Print how large bursts were with the forward statistics; not of an application.",
+  },
   http: { value: "[HOST:]PORT", meaning: "Serve /metrics and a live page. Not in DPDK." },
   stamp: {
     meaning: "txonly and flowgen send the time, other modes measure how old it is: see --http. Not in DPDK.",

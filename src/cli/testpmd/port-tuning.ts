@@ -1,6 +1,6 @@
 // What console commands change about a port beside starting and stopping it.
 import { PollmodeError } from "../../errors.ts";
-import { checkConfig } from "../../ethdev/config.ts";
+import { checkConfig, checkRss } from "../../ethdev/config.ts";
 import type { RssType } from "../../ethdev/driver.ts";
 import type { Port } from "../../ethdev/port.ts";
 import type { ForwardConfig } from "./config.ts";
@@ -10,6 +10,8 @@ import type { PortChoice, SessionPorts } from "./ports.ts";
 export interface PortSettings {
   /** Bytes of an IP packet: the frame without its 14 bytes of header. At once. */
   readonly mtu?: number;
+  /** The largest frame with its CRC, which all ports (id "all") get as their MTU. They must be stopped. */
+  readonly maxPktLen?: number;
   /** Of all ports (id "all"): they must be stopped, and take it on when they are started. */
   readonly rxq?: number;
   readonly txq?: number;
@@ -23,6 +25,8 @@ export interface PortSettings {
 
 const RSS_TYPES: readonly RssType[] = ["ipv4", "ipv4-tcp", "ipv4-udp", "ipv6", "ipv6-tcp", "ipv6-udp"];
 const VLANS = 4096;
+/** As it was typed, for messages. */
+const MAX_PKT_LEN = "max-pkt-len";
 
 export class PortTuning {
   private readonly ports: SessionPorts;
@@ -38,16 +42,21 @@ export class PortTuning {
     config: ForwardConfig,
   ): Promise<Partial<ForwardConfig>> {
     const ports = this.ports.chosen(id);
+    if (settings.maxPktLen !== undefined) this.checkFrames(ports, settings.maxPktLen);
     const edit = this.queueEdit(id, settings, config);
     const types = settings.rss === undefined ? undefined : rssTypes(settings.rss);
     if (types !== undefined || settings.rssKey !== undefined) {
       for (const port of ports) this.requireRss(port, types, settings.rssKey);
     }
+    if (settings.mtu !== undefined) {
+      const { mtu } = settings;
+      await this.setFrames(ports, (port) => this.ports.setMtu(port, mtu));
+    }
+    if (settings.maxPktLen !== undefined) {
+      const { maxPktLen } = settings;
+      await this.setFrames(ports, (port) => this.ports.setFrames(port, MAX_PKT_LEN, maxPktLen));
+    }
     for (const port of ports) {
-      if (settings.mtu !== undefined) {
-        await port.setMtu(settings.mtu);
-        this.ports.state(port.id).mtu = settings.mtu;
-      }
       if (types !== undefined || settings.rssKey !== undefined)
         await this.setRss(port, types, settings.rssKey);
     }
@@ -63,12 +72,37 @@ export class PortTuning {
       const message = `port config ${id} ${names[0]}: all ports have as many`;
       throw new PollmodeError("PORT_STATE", message, `port config all ${names[0]} ${settings[names[0]!]}`);
     }
-    if (this.ports.all.some((port) => this.ports.state(port.id).status !== "stopped")) {
-      throw new PollmodeError("PORT_STATE", "Please stop all ports first", "port stop all");
-    }
+    this.requireStopped();
     const edit = Object.fromEntries(names.map((name) => [name, settings[name]]));
     this.ports.checkQueues({ ...config, ...edit });
     return edit;
+  }
+
+  private requireStopped(): void {
+    if (this.ports.all.every((port) => this.ports.state(port.id).status === "stopped")) return;
+    throw new PollmodeError("PORT_STATE", "Please stop all ports first", "port stop all");
+  }
+
+  private checkFrames(ports: readonly Port[], bytes: number): void {
+    this.requireStopped();
+    for (const port of ports) this.ports.checkFrames(port, MAX_PKT_LEN, bytes);
+  }
+
+  /** Of all these ports or of none. */
+  private async setFrames(ports: readonly Port[], set: (port: Port) => Promise<void>): Promise<void> {
+    const before = ports.map(({ id }) => ({ ...this.ports.state(id) }));
+    for (const [k, port] of ports.entries()) {
+      try {
+        await set(port);
+      } catch (error) {
+        for (const [at, { mtu, maxPktLen }] of before.slice(0, k).entries()) {
+          const one = ports[at]!;
+          if (one.can("setMtu")) await this.ports.setMtu(one, mtu);
+          this.ports.state(one.id).maxPktLen = maxPktLen;
+        }
+        throw error;
+      }
+    }
   }
 
   private requireRss(port: Port, types: readonly RssType[] | "all" | undefined, key?: Uint8Array): void {
@@ -90,6 +124,36 @@ export class PortTuning {
     } else state.stale = true;
     if (types !== undefined) state.rss = types;
     if (key !== undefined) state.rssKey = key.slice();
+  }
+
+  /** Entries of the redirection table and their queues. The others stay, and all over stops and starts. */
+  async setRedirection(
+    id: number,
+    pairs: readonly (readonly [entry: number, queue: number])[],
+    rxq: number,
+  ): Promise<void> {
+    const port = this.ports.get(id);
+    const state = this.ports.state(id);
+    const title = `port ${id} (${port.name})`;
+    checkRss(title, port.info, {}, rxq);
+    const entries = port.info.rss!.tableEntries;
+    if (rxq === 1) {
+      const message = `${title}: with one receive queue nothing is redirected`;
+      throw new PollmodeError("RSS", message, "port stop all, port config all rxq 2, port config all txq 2");
+    }
+    const inTurn = Array.from({ length: entries }, (_, entry) => entry % rxq);
+    const table = [...(state.rssTable ?? (port.started ? port.rss().table : inTurn))];
+    for (const [entry, queue] of pairs) {
+      if (entry >= entries) {
+        const message = `${title}: the redirection table has no entry ${entry}`;
+        throw new PollmodeError("RSS", message, `entries are 0 to ${entries - 1}`);
+      }
+      table[entry] = queue;
+    }
+    checkRss(title, port.info, { table }, rxq);
+    if (port.started) await port.setRss({ ...port.rss(), table });
+    else state.stale = true;
+    state.rssTable = table;
   }
 
   async setPromiscuous(id: PortChoice, on: boolean): Promise<void> {
@@ -118,12 +182,13 @@ export class PortTuning {
       const message = `port ${id} (${port.name}): ${port.info.driver} does not take VLAN tags off`;
       throw new PollmodeError("NOT_SUPPORTED", message, "use a port whose driver does");
     }
-    if (state.status === "started") {
-      const message = `port ${id} is started: tags are taken off or left from the next start on`;
+    if (state.status === "stopped") state.stale = true;
+    else if (port.can("setVlanStrip")) await port.setVlanStrip(on);
+    else if (state.vlanStrip !== on) {
+      const message = `port ${id} is started: ${port.info.driver} takes tags off, or leaves them, from a start on`;
       throw new PollmodeError("PORT_STATE", message, `port stop ${id}`);
     }
     state.vlanStrip = on;
-    state.stale = true;
   }
 
   async rxVlan(id: number, vlan: number | "all", on: boolean): Promise<void> {

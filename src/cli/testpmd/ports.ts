@@ -3,7 +3,7 @@
 import { type Devargs, parseDevargs } from "../../eal/devargs.ts";
 import { PollmodeError } from "../../errors.ts";
 import { checkConfig } from "../../ethdev/config.ts";
-import type { DeviceConfig, OffloadName, RssType } from "../../ethdev/driver.ts";
+import type { DeviceConfig, OffloadName, RssConfig, RssType } from "../../ethdev/driver.ts";
 import type { Port } from "../../ethdev/port.ts";
 import { RING_SIZE_DEFAULT } from "../../limits.ts";
 import type { Pollmode } from "../../pollmode.ts";
@@ -13,6 +13,11 @@ import { linkText, macText } from "./words.ts";
 /** A port's id, or all ports. */
 export type PortChoice = number | "all";
 export type PortStatus = "started" | "stopped";
+
+/** Whether the program was asked to end: no further command is run then, and nothing is waited for. */
+export interface Leave {
+  readonly asked: boolean;
+}
 
 /** Ethernet header and CRC: what a frame of --max-pkt-len has beyond the MTU. */
 const FRAME_OVERHEAD_BYTES = 18;
@@ -32,11 +37,15 @@ export interface PortState {
   promiscuous: boolean;
   allMulticast: boolean;
   mtu: number;
+  /** --max-pkt-len, until the port is configured for the first time or told otherwise: then its MTU says it all. */
+  maxPktLen: number | undefined;
   vlanStrip: boolean;
   vlanFilter: boolean;
   /** What `port config rss` chose; undefined: as the command line says. */
   rss: readonly RssType[] | "all" | undefined;
   rssKey: Uint8Array | undefined;
+  /** What `port config rss reta` made of the redirection table; undefined: all queues in turn. */
+  rssTable: readonly number[] | undefined;
 }
 
 /** 0: the device has none. */
@@ -52,6 +61,7 @@ export interface PortsContext {
   readonly warn: (text: string) => void;
   /** Whether lcores forward the port's packets now. */
   readonly isForwarding: (id: number) => boolean;
+  readonly leave: Leave;
 }
 
 export class SessionPorts {
@@ -90,6 +100,7 @@ export class SessionPorts {
 
   /** A port that was attached; stopped. It receives all frames, as testpmd's ports do from the beginning. */
   private adopt(port: Port): void {
+    const { maxPktLen, vlanStrip, vlanFilter } = this.context.config();
     this.states.set(port.id, {
       status: "stopped",
       devargs: this.devargs.get(port.name) ?? "",
@@ -97,10 +108,12 @@ export class SessionPorts {
       promiscuous: true,
       allMulticast: !port.can("setAllMulticast"),
       mtu: MTU_DEFAULT,
-      vlanStrip: this.context.config().vlanStrip,
-      vlanFilter: this.context.config().vlanFilter,
+      maxPktLen,
+      vlanStrip,
+      vlanFilter,
       rss: undefined,
       rssKey: undefined,
+      rssTable: undefined,
     });
     port.on("link", () => this.context.say(`\nPort ${port.id}: link state change event`));
     port.on("error", (error) => this.context.warn(`${error.message}\n  fix: ${error.fix}`));
@@ -143,7 +156,8 @@ export class SessionPorts {
 
   private async configure(port: Port, state: PortState): Promise<void> {
     const config = this.context.config();
-    if (config.maxPktLen !== undefined) await this.fitFrames(port, state, config.maxPktLen);
+    if (state.maxPktLen !== undefined) await this.setFrames(port, "--max-pkt-len", state.maxPktLen);
+    if (!this.tableFits(state)) this.forgetTable(port, state);
     if (config.flowIsolate) port.flow.isolate(true);
     if (!port.info.descriptors && (config.rxd ?? config.txd) !== undefined) {
       this.context.warn(`${nameOf(port)}: ${port.info.driver} has no rings: --rxd and --txd change nothing`);
@@ -151,17 +165,43 @@ export class SessionPorts {
     await port.configure(this.deviceConfig(port, state));
   }
 
-  /** --max-pkt-len as the port's MTU; a port whose MTU is fixed must take such frames anyway. */
-  private async fitFrames(port: Port, state: PortState, bytes: number): Promise<void> {
-    if (port.can("setMtu")) {
-      await port.setMtu(bytes - FRAME_OVERHEAD_BYTES);
-      state.mtu = bytes - FRAME_OVERHEAD_BYTES;
-      return;
-    }
+  /**
+   * Makes the largest frame, CRC included, the port's MTU; a port whose MTU is fixed must take such frames anyway.
+   * `option` is where it was given, for messages.
+   */
+  async setFrames(port: Port, option: string, bytes: number): Promise<void> {
+    this.checkFrames(port, option, bytes);
+    if (port.can("setMtu")) await this.setMtu(port, bytes - FRAME_OVERHEAD_BYTES);
+    this.state(port.id).maxPktLen = undefined;
+  }
+
+  /** Throws where no frame is so long there. */
+  checkFrames(port: Port, option: string, bytes: number): void {
     const most = port.info.frameBytesMax + CRC_BYTES;
-    if (bytes <= most) return;
-    const message = `--max-pkt-len ${bytes}: port ${port.id} (${port.name}) has frames of ${most} bytes at most`;
-    throw new PollmodeError("OPTION_VALUE", message, `write --max-pkt-len=${most}`);
+    if (port.can("setMtu") || bytes <= most) return;
+    const message = `${option} ${bytes}: ${nameOf(port)} has frames of ${most} bytes at most`;
+    throw new PollmodeError("OPTION_VALUE", message, `choose ${most} or less`);
+  }
+
+  async setMtu(port: Port, mtu: number): Promise<void> {
+    await port.setMtu(mtu);
+    const state = this.state(port.id);
+    state.mtu = mtu;
+    state.maxPktLen = undefined;
+  }
+
+  /** A redirection table that was set leads to receive queues that there are. */
+  private tableFits({ rssTable }: PortState): boolean {
+    const { rxq } = this.context.config();
+    return rssTable === undefined || (rxq > 1 && rssTable.every((queue) => queue < rxq));
+  }
+
+  private forgetTable(port: Port, state: PortState): void {
+    const { rxq } = this.context.config();
+    const last = Math.max(...state.rssTable!);
+    const now = rxq === 1 ? "there is one now" : `queues are 0 to ${rxq - 1} now and take turns`;
+    this.context.warn(`${nameOf(port)}: its redirection table led to receive queue ${last}; ${now}`);
+    state.rssTable = undefined;
   }
 
   private deviceConfig(port: Port, state: PortState, config = this.context.config()): DeviceConfig {
@@ -180,17 +220,18 @@ export class SessionPorts {
       ...(rings && rxd !== undefined ? { rxDescriptors: rxd } : {}),
       ...(rings && txd !== undefined ? { txDescriptors: txd } : {}),
       ...(offloads.length > 0 ? { offloads } : {}),
-      ...(rxq > 1 && info.rss ? { rss: this.rssOf(port, state) } : {}),
+      ...(rxq > 1 && info.rss ? { rss: this.rssOf(port, state, rxq) } : {}),
       ...(rxInterrupt ? { rxInterrupts: true } : {}),
     };
   }
 
-  /** Of the types asked for those that the port has, as testpmd does. */
-  rssOf(port: Port, state: PortState): { types: RssType[]; key?: Uint8Array } {
+  /** Of the types asked for those that the port has, as testpmd does. A table that leads too far is left out. */
+  private rssOf(port: Port, { rss, rssKey, rssTable }: PortState, rxq: number): RssConfig {
     const has = port.info.rss?.types ?? [];
-    const wanted = state.rss ?? this.context.config().rssTypes;
+    const wanted = rss ?? this.context.config().rssTypes;
     const types = wanted === "all" ? [...has] : has.filter((type) => wanted.includes(type));
-    return { types, ...(state.rssKey ? { key: state.rssKey } : {}) };
+    const fits = rssTable?.every((queue) => queue < rxq) ?? false;
+    return { types, ...(rssKey ? { key: rssKey } : {}), ...(fits ? { table: rssTable! } : {}) };
   }
 
   /** Whether the ports have what the configuration asks of them; throws for the first that has not. */
@@ -215,7 +256,8 @@ export class SessionPorts {
     say("Checking link statuses...");
     if (!wait) return;
     const end = performance.now() + LINK_WAIT_MS;
-    while (this.all.some((port) => !port.link().up) && performance.now() < end) {
+    const { leave } = this.context;
+    while (this.all.some((port) => !port.link().up) && performance.now() < end && !leave.asked) {
       await new Promise((done) => setTimeout(done, LINK_LOOK_MS));
     }
     for (const port of this.all) say(`Port ${port.id} ${linkText(port.link())}`);

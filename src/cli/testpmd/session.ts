@@ -17,13 +17,13 @@ import type { PortDelta, StreamStats } from "./fwd-stats.ts";
 import { chooseLcores, openEngine } from "./open.ts";
 import type { TestpmdOptions } from "./options.ts";
 import { type PortSettings, PortTuning } from "./port-tuning.ts";
-import { type PortChoice, type PortStatus, SessionPorts } from "./ports.ts";
-import { type ChangeOf, changes, choiceWords, startConfig } from "./settings.ts";
+import { type Leave, type PortChoice, type PortStatus, SessionPorts } from "./ports.ts";
+import { appLacks, type ChangeOf, changes, choiceWords, startConfig } from "./settings.ts";
 import { makePlan, type Plan } from "./topology.ts";
 
 export type { ForwardConfig, ForwardMode, NoisyConfig, Topology } from "./config.ts";
 export type { PortSettings } from "./port-tuning.ts";
-export type { PortChoice, PortStatus } from "./ports.ts";
+export type { Leave, PortChoice, PortStatus } from "./ports.ts";
 
 /** Where a session's words go: whole lines, without the last one's newline. */
 export type Say = (text: string) => void;
@@ -45,7 +45,12 @@ export class Session {
   private missed = 0;
   private look: NodeJS.Timeout | undefined;
 
-  private constructor(engine: Pollmode, options: TestpmdOptions, config: ForwardConfig, say: Say, warn: Say) {
+  private constructor(
+    engine: Pollmode,
+    options: TestpmdOptions,
+    config: ForwardConfig,
+    { say, warn, leave }: { say: Say; warn: Say; leave: Leave },
+  ) {
     this.engine = engine;
     this.options = options;
     this.current = config;
@@ -53,7 +58,7 @@ export class Session {
     this.warn = warn;
     this.forwarder = new Forwarder(engine);
     const isForwarding = (id: number) => this.forwarder.forwards(id);
-    const context = { engine, config: () => this.current, say, warn, isForwarding };
+    const context = { engine, config: () => this.current, say, warn, isForwarding, leave };
     this.ports = new SessionPorts(context, [...options.eal.allow, ...options.eal.vdevs]);
     this.tuning = new PortTuning(this.ports);
     engine.on("lcoreStalled", ({ lcore, reason }) => warn(`lcore ${lcore} stalls: ${reason}`));
@@ -65,16 +70,21 @@ export class Session {
 
   /**
    * Starts the engine, and its ports unless --disable-device-start. What fails gives back all that was taken.
-   * `warn` has testpmd's stderr; without it all goes to `say`.
+   * `warn` has testpmd's stderr; without it all goes to `say`. Once `leave` is asked nothing is waited for any more.
    */
-  static async open(options: TestpmdOptions, say: Say, warn: Say = say): Promise<Session> {
+  static async open(
+    options: TestpmdOptions,
+    say: Say,
+    warn: Say = say,
+    leave: Leave = { asked: false },
+  ): Promise<Session> {
     const lcores = chooseLcores(options, threadCpus());
     const engine = await openEngine(options, lcores, warn);
     try {
       const ids = engine.ports.map(({ id }) => id);
       if (ids.length === 0) warn("testpmd: No probed ethernet devices");
       const config = startConfig(options, lcores, ids);
-      const session = new Session(engine, options, config, say, warn);
+      const session = new Session(engine, options, config, { say, warn, leave });
       for (const words of choiceWords(options, config, ids.length)) say(words);
       session.ports.checkQueues(config);
       makePlan(config);
@@ -136,8 +146,9 @@ export class Session {
       if (this.ports.all.some(({ id }) => this.ports.state(id).status !== "started")) {
         throw new PollmodeError("PORT_STATE", "Not all ports were started", "type `port start all`");
       }
-      const odd = oddWarning(this.current);
-      if (odd !== undefined) this.warn(odd);
+      for (const words of [oddWarning(this.current), appLacks(this.current)]) {
+        if (words !== undefined) this.warn(words);
+      }
       const plan = makePlan(this.current);
       this.say(planText(plan, this.current));
       const { mode, flows } = this.current;
@@ -173,6 +184,8 @@ export class Session {
       const next = { ...this.current, ...edit };
       this.forwarder.check(next, (id) => this.ports.state(id).status === "started");
       await this.forwarder.change(next);
+      const lacks = appLacks(next);
+      if (lacks !== undefined && lacks !== appLacks(this.current)) this.warn(lacks);
       this.current = next;
       if (words !== undefined) this.say(words);
     });
@@ -255,12 +268,16 @@ export class Session {
     for (const id of ids) this.forwarder.stats.dropPort(id);
   }
 
-  /** `port config`: queues and rings of all ports, MTU and RSS of one or all. */
+  /** `port config`: queues, rings and frames of all ports, MTU and RSS of one or all. */
   configPort(id: PortChoice, settings: PortSettings): Promise<void> {
     return this.inTurn(async () => {
       const edit = await this.tuning.configure(id, settings, this.current);
       this.current = { ...this.current, ...edit };
     });
+  }
+  /** `port config N rss reta`: entries of the redirection table and their queues; the others stay. */
+  setRedirection(id: number, pairs: readonly (readonly [entry: number, queue: number])[]): Promise<void> {
+    return this.inTurn(() => this.tuning.setRedirection(id, pairs, this.current.rxq));
   }
   setPromisc(id: PortChoice, on: boolean): Promise<void> {
     return this.inTurn(() => this.tuning.setPromiscuous(id, on));

@@ -109,7 +109,9 @@ function peerOf({ ethPeers }: ForwardConfig, port: number): Uint8Array {
 export function workOf(plan: LcorePlan, config: ForwardConfig): string {
   const { mode, burst, txpkts, flows, multiFlow, stamp, noisy, verbose, recordBurstStats, rxInterrupt } =
     config;
-  const streams = plan.streams.map((stream) => ({ ...stream, peer: [...stream.peer] }));
+  const streams = plan.streams.map((stream) => {
+    return { ...stream, peer: [...stream.peer], peerIsAsked: config.ethPeers.has(stream.txPort) };
+  });
   const generate = { txpkts, flows, multiFlow, stamp };
   return JSON.stringify({ streams, mode, burst, generate, noisy, verbose, recordBurstStats, rxInterrupt });
 }

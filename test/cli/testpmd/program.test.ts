@@ -1,5 +1,6 @@
 // `pollmode testpmd` as a program: how it ends, what it leaves, what it says of a command line that cannot be.
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t from "tap";
@@ -90,10 +91,36 @@ t.test("-i: commands from a pipe, and a command file before them", async (t) => 
   testpmd.write("stop\nshow config fwd\nquit\n");
   t.same(await testpmd.endWithin(10_000), { code: 0, signal: null });
   t.match(testpmd.stdout, /Number of packets per burst set to 16\n/);
+  t.match(testpmd.stdout, /testpmd> stop\r?\n.*testpmd> show config fwd\r?\nmacswap.*testpmd> quit\r?\n/s);
   t.match(
     testpmd.stdout,
     /Accumulated forward statistics.*\nDone\.\n.*macswap packet forwarding - ports=2.*Bye/s,
   );
+});
+
+t.test("--cmdline-file: a signal ends it there, in order", async (t) => {
+  const lines = Array.from({ length: 100_000 }, () => "show port stats all\n").join("");
+  const folder = t.testdir({ commands: `start\n${lines}set burst 7\n` });
+  for (const mode of [["-i"], []]) {
+    await using testpmd = start(...eal, ...nulls, "--", ...mode, `--cmdline-file=${folder}/commands`);
+    await testpmd.waitFor(/NIC statistics for port 1/, 20_000);
+    testpmd.signal("SIGTERM");
+    t.same(await testpmd.endWithin(5_000), { code: 0, signal: null });
+    t.match(testpmd.output, /Signal 15 received, preparing to exit\.\.\./);
+    t.match(testpmd.stdout, /Telling cores to stop\.\.\.\n[\s\S]*\nBye\.\.\.\n$/);
+    t.notMatch(testpmd.stdout, /Number of packets per burst set to 7|Read CLI commands|No commandline core/);
+  }
+});
+
+t.test("a signal while it waits for links", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "pollmode-links-")); // where a socket's path is short enough
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const vhost = `--vdev=net_vhost0,iface=${folder}/socket`;
+  await using testpmd = start(...eal, vhost, "--", "--no-lsc-interrupt");
+  await testpmd.waitFor(/Checking link statuses/, 20_000);
+  testpmd.signal("SIGTERM");
+  t.same(await testpmd.endWithin(5_000), { code: 0, signal: null }, "long before the 9 s are over");
+  t.match(testpmd.stdout, /Port 0 Link down\nDone\n[\s\S]*\nBye\.\.\.\n$/);
 });
 
 t.test("-i: a signal ends it at its prompt", async (t) => {

@@ -123,17 +123,24 @@ t.test("VLAN tags: in the frame, or taken off", { skip }, async (t) => {
   await pm.forward(1, [{ mode: "rxonly", rx: { port: right, queue: 0 } }]);
   const frame = new Uint8Array(1518);
   frame.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0x00, 0x60, 0x07, 0x88, 0xb5]);
-  const socket = new PacketSocket("a test");
-  try {
-    socket.bindForSending(new NetInterface("a test", b).index);
-    for (let k = 0; k < 20; k++) writeSync(socket.fd, frame);
-  } finally {
-    socket.close();
-  }
+  const send20 = () => {
+    const socket = new PacketSocket("a test");
+    try {
+      socket.bindForSending(new NetInterface("a test", b).index);
+      for (let k = 0; k < 20; k++) writeSync(socket.fd, frame);
+    } finally {
+      socket.close();
+    }
+  };
+  send20();
   await until("all frames back", () => right.stats().rxPackets === 20);
   t.equal(left.stats().rxBytes, 20 * 1518, "the kernel takes tags off; they were put back");
   t.equal(left.stats().txBytes, 20 * 1518, "the longest frame may have a tag besides");
   t.equal(right.stats().rxBytes, 20 * 1514, "and taken off as an offload");
+  await right.setVlanStrip(false);
+  send20();
+  await until("all frames back", () => right.stats().rxPackets === 40);
+  t.equal(right.stats().rxBytes, 20 * (1514 + 1518), "until that is turned off, while it runs");
   for (const lcore of [0, 1]) await pm.stop(lcore);
 });
 

@@ -5,13 +5,14 @@ import t from "tap";
 import { chipOf } from "../../../pmd/e1000/chips.ts";
 import { armRegister, routeInterrupts } from "../../../pmd/e1000/interrupts.ts";
 import { readMac } from "../../../pmd/e1000/nvm.ts";
-import { negotiateLink } from "../../../pmd/e1000/phy.ts";
+import { negotiateLink, powerDownPhy } from "../../../pmd/e1000/phy.ts";
 import {
   CFG_DONE,
   Ctrl,
   CtrlExt,
   Eecd,
   ExtcnfCtrl,
+  Manc,
   Mdic,
   PHY_SYNC_BITS,
   Phy,
@@ -114,6 +115,21 @@ t.test("MDIC: PHY 1, read, then written", async (t) => {
     const wanted = Phy.ENABLE_AN | Phy.RESTART_AN | 0x0040;
     const commands = [Mdic.OP_READ | Mdic.PHYADD_1, Mdic.OP_WRITE | Mdic.PHYADD_1 | wanted];
     t.same(chip.written(Reg.MDIC), commands, "other bits of the PHY's control register stay");
+  }
+});
+
+t.test("the PHY is put to sleep, but not where firmware talks by it", async (t) => {
+  for (const one of chips) {
+    const { model, chip } = rig(one);
+    model.phy.set(Phy.CONTROL, Phy.ENABLE_AN | 0x0040);
+    await powerDownPhy(chip, one, address);
+    t.equal(model.phy.get(Phy.CONTROL), Phy.ENABLE_AN | Phy.POWER_DOWN | 0x0040, "it keeps its settings");
+    for (const bit of [Manc.RCV_TCO_EN, Manc.KEEP_PHY_LINK_UP]) {
+      const managed = rig(one);
+      managed.model.set(Reg.MANC, bit);
+      await powerDownPhy(managed.chip, one, address);
+      t.same(managed.chip.written(Reg.MDIC), []);
+    }
   }
 });
 

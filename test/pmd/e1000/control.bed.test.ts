@@ -52,6 +52,7 @@ const wanted = {
   // with CRC: 10 frames of 104 bytes, one of 304
   counters: [11, 1, 10, 1, 1344, 11],
   linkFlap: { links: [false, true], works: 1 },
+  linkSet: { whileDown: [false, 0, 0], after: [1, true], links: [false, true] },
   mtu: { standard: 2, tooLong: 0, jumbo: [true, 5], tooLongAgain: 0, refused: "MTU" },
   vlans: {
     noFilter: 1,
@@ -60,6 +61,10 @@ const wanted = {
     letOut: 0,
     stripped: [true, 0x6064, true],
     inserted: [104, "81002065"],
+    switched: [
+      [100, 0, 0],
+      [96, OlFlag.RX_VLAN_STRIPPED, 0x6064],
+    ],
   },
   rss: { byDefault: [], byOwnKey: [] },
   checksums: {
@@ -99,6 +104,28 @@ t.test("with an IOMMU", { skip: missing }, async (t) => {
 /** A sleeper whose interrupt does not come wakes after 200 ms by itself: a tenth of a second on the average. */
 const WAKE_MS_MAX = 50;
 
+/** By vfio-pci --vfio-intr chooses the kind, which the kernel's table of interrupts has by this name. */
+const vfioKinds = { msi: "vfio-msi[0]", legacy: "vfio-intx" } as const;
+
+/** An 82574 that is told which kind it has. */
+async function wakesByKind(t: Tap, lab: Lab): Promise<void> {
+  const [e1000e, igb] = lab.nics.map(({ address }) => address) as [string, string];
+  await lab.bind(e1000e, "vfio-pci");
+  await kernelPeer(lab, igb, "igb", "10.77.0.1/24");
+  for (const [vfioIntr, name] of Object.entries(vfioKinds)) {
+    const interrupts = { config: { rxInterrupts: true }, rxInterrupt: true };
+    const echo = await guestStart(lab, "echo", { nics: [e1000e], engine: { vfioIntr }, ...interrupts });
+    const table = await shell(lab, "grep vfio /proc/interrupts");
+    t.ok(table.includes(`${name}(${e1000e})`), table);
+    const text = await shell(lab, "ip netns exec peer ping -q -c 10 -i 0.1 -W 2 10.77.0.2");
+    const { sleeps } = await guestEnd<{ sleeps: number }>(echo);
+    t.match(text, /10 received/);
+    t.ok(sleeps >= 7, `${sleeps} sleeps`);
+  }
+  await endKernelPeer(lab);
+  await lab.bind(e1000e, "none");
+}
+
 async function wakes(t: Tap, lab: Lab, driver: "uio_pci_generic" | "igb_uio" | "vfio-pci"): Promise<void> {
   const [e1000e, igb] = lab.nics.map(({ address }) => address) as [string, string];
   for (const [ours, theirs, kernel] of [[e1000e, igb, "igb"] as const, [igb, e1000e, "e1000e"] as const]) {
@@ -127,4 +154,5 @@ t.test("without an IOMMU", { skip: missing }, async (t) => {
     await wakes(t, lab, "igb_uio");
   });
   await t.test("interrupts: MSI-X by vfio-pci", (t) => wakes(t, lab, "vfio-pci"));
+  await t.test("interrupts: --vfio-intr", (t) => wakesByKind(t, lab));
 });

@@ -34,7 +34,7 @@ const forwarding: readonly Command[] = [
   command<[number]>({
     grammar: "set verbose (level)",
     section,
-    help: "Set the debug verbosity level: 1 prints received packets, 2 sent ones, 3 both.",
+    help: "Set the debug verbosity level: 1 prints received packets, 2 sent ones, 3 both; none of an application.",
     example: "set verbose 1",
     types: { level: integer(0, 0xffff) },
     run: ({ session }, [level]) => session.setVerbose(level),
@@ -84,7 +84,7 @@ const forwarding: readonly Command[] = [
   command<[OnOff]>({
     grammar: "set record-burst-stats (on|off)",
     section,
-    help: "Set the option to enable display of RX and TX bursts.",
+    help: "Set the option to enable display of RX and TX bursts, but for an application.",
     example: "set record-burst-stats on",
     run: ({ session }, [on]) => session.setRecordBurstStats(on === "on"),
   }),
@@ -125,7 +125,7 @@ const addresses: readonly Command[] = [
   command<["strip" | "filter", OnOff, number]>({
     grammar: "vlan set (strip|filter) (on|off) (port_id)",
     section,
-    help: "Set the VLAN strip or filter.",
+    help: "Set the VLAN strip or filter, where the driver can while the port runs.",
     example: "vlan set filter on 0",
     run: ({ session }, [what, on, id]) => session.vlanSet(what, id, on === "on"),
   }),

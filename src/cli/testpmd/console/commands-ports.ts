@@ -1,15 +1,11 @@
 // What is done to ports: start, stop, take away, configure.
-import { PollmodeError } from "../../../errors.ts";
 import type { PortChoice } from "../ports.ts";
 import type { Session } from "../session.ts";
-import { redirectionPairs, setRedirection } from "./redirection.ts";
+import { redirectionPairs } from "./redirection.ts";
 import { type Command, command } from "./table.ts";
 import { integer, text } from "./types.ts";
 
 const section = "ports";
-
-/** Ethernet header and CRC: what a frame has beyond the MTU. */
-const FRAME_OVERHEAD_BYTES = 18;
 
 type Operation = "start" | "stop" | "close" | "reset";
 
@@ -31,12 +27,6 @@ const RSS_WORDS: Readonly<Record<string, readonly string[] | "all">> = {
   none: [],
 };
 const RSS_TYPES = "ipv4|ipv4-tcp|ipv4-udp|ipv6|ipv6-tcp|ipv6-udp";
-
-async function setFrameBytes(session: Session, bytes: number): Promise<void> {
-  const started = session.ports.all.find(({ id }) => session.status(id) !== "stopped");
-  if (started) throw new PollmodeError("PORT_STATE", "Please stop all ports first", "port stop all");
-  await session.configPort("all", { mtu: bytes - FRAME_OVERHEAD_BYTES });
-}
 
 const life: readonly Command[] = [
   command<[Operation, PortChoice]>({
@@ -74,10 +64,10 @@ const settings: readonly Command[] = [
   command<[number]>({
     grammar: "port config all max-pkt-len (length)",
     section,
-    help: "Set the max packet length, with its CRC.",
+    help: "Set the max packet length, with its CRC: the ports' MTU.",
     example: "port config all max-pkt-len 1518",
     types: { length: integer(64, 65_535) },
-    run: ({ session }, [length]) => setFrameBytes(session, length),
+    run: ({ session }, [maxPktLen]) => session.configPort("all", { maxPktLen }),
   }),
   command<[number]>({
     grammar: "port config all burst (burst)",
@@ -119,10 +109,10 @@ const settings: readonly Command[] = [
   command<[number, [number, number][]]>({
     grammar: "port config (port_id) rss reta (entries)",
     section,
-    help: "Set the RSS redirection table: (hash,queue)[,(hash,queue)].",
+    help: "Set the RSS redirection table: (hash,queue)[,(hash,queue)]. It stays while its queues do.",
     example: "port config 0 rss reta (0,1),(1,0)",
     types: { entries: redirectionPairs },
-    run: ({ session }, [id, pairs]) => setRedirection(session, id, pairs),
+    run: ({ session }, [id, pairs]) => session.setRedirection(id, pairs),
   }),
 ];
 

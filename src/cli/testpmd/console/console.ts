@@ -2,9 +2,10 @@
 // after the other. A command that fails says why and changes nothing; the next line is read.
 import { readFileSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
+import { setImmediate } from "node:timers/promises";
 import { describeError, PollmodeError } from "../../../errors.ts";
 import { periodicStats } from "../display-stats.ts";
-import type { Session } from "../session.ts";
+import type { Leave, Session } from "../session.ts";
 import { commands } from "./commands.ts";
 import { pointAt, WordError } from "./grammar.ts";
 import { matchLine } from "./match.ts";
@@ -21,22 +22,29 @@ export interface ConsoleOptions {
   readonly output: Writable;
   /** Run first. */
   readonly cmdlineFile?: string;
+  readonly leave?: Leave;
 }
 
 type Say = (text: string) => void;
 
 /** Runs lines on a session. */
 class Runner {
-  /** Where quitting has been asked for. */
-  quitting = false;
+  private quitting = false;
   private readonly session: Session;
   private readonly say: Say;
+  private readonly leave: Leave;
   private timer: NodeJS.Timeout | undefined;
   private depth = 0;
 
-  constructor(session: Session, say: Say) {
+  constructor(session: Session, say: Say, leave: Leave = { asked: false }) {
     this.session = session;
     this.say = say;
+    this.leave = leave;
+  }
+
+  /** `quit` was one of the lines, or the program is to end. */
+  get isOver(): boolean {
+    return this.quitting || this.leave.asked;
   }
 
   private get context(): CommandContext {
@@ -54,6 +62,8 @@ class Runner {
 
   /** `fault` says what is wrong with the line. */
   async line(line: string, fault: (error: unknown) => void): Promise<void> {
+    await setImmediate(); // signals come between two turns of the event loop, which many commands do not wait for
+    if (this.isOver) return;
     try {
       const found = matchLine(commands, line, this.session);
       await found?.command.run(this.context, found.values);
@@ -74,12 +84,12 @@ class Runner {
       for (const [k, line] of lines.entries()) {
         if (/^\s*(#|$)/.test(line)) continue;
         await this.line(line, (error) => this.say(`${path}:${k + 1}: ${faultText(line, error)}`));
-        if (this.quitting) break;
+        if (this.isOver) break;
       }
     } finally {
       this.depth--;
     }
-    this.say(`Read CLI commands from ${path}`);
+    if (!this.leave.asked) this.say(`Read CLI commands from ${path}`);
   }
 
   private repeatStats(seconds: number): void {
@@ -90,7 +100,9 @@ class Runner {
     this.timer.unref();
   }
 
+  /** No line is run after this: what `load` has begun ends, too. */
   end(): void {
+    this.quitting = true;
     clearInterval(this.timer);
   }
 }
@@ -112,12 +124,15 @@ function faultText(line: string, error: unknown): string {
   return `${error.message}\n${pointAt(line, error).split("\n").slice(0, 2).join("\n")}\n  fix: ${error.fix}`;
 }
 
-/** Runs a file of commands (--cmdline-file); false: one was `quit`. Error: COMMAND_FILE when it cannot be read. */
-export async function runFile(session: Session, path: string, say: Say): Promise<boolean> {
-  const runner = new Runner(session, say);
+/**
+ * Runs a file of commands (--cmdline-file); false: one was `quit`, or the program is to end. Error: COMMAND_FILE when
+ * it cannot be read.
+ */
+export async function runFile(session: Session, path: string, say: Say, leave?: Leave): Promise<boolean> {
+  const runner = new Runner(session, say, leave);
   try {
     await runner.file(path);
-    return !runner.quitting;
+    return !runner.isOver;
   } finally {
     runner.end();
   }
@@ -128,20 +143,20 @@ export async function runFile(session: Session, path: string, say: Say): Promise
  * recalled; what is printed meanwhile comes above the line that is being written.
  */
 export async function runConsole(session: Session, options: ConsoleOptions): Promise<void> {
-  const { output, cmdlineFile } = options;
+  const { output, cmdlineFile, leave } = options;
   const say: Say = (text) => void output.write(`${text}\n`);
-  const runner = new Runner(session, say);
+  const runner = new Runner(session, say, leave);
   try {
     if (cmdlineFile !== undefined) await runner.file(cmdlineFile);
-    if (runner.quitting) return;
+    if (runner.isOver) return;
     await readLines({
       ...options,
       session,
       commands,
       prompt: PROMPT,
-      run: async (line, isShown) => {
-        await runner.line(line, (error) => say(lineFault(line, error, isShown)));
-        return !runner.quitting;
+      run: async (line) => {
+        await runner.line(line, (error) => say(lineFault(line, error)));
+        return !runner.isOver;
       },
     });
   } finally {
@@ -149,9 +164,8 @@ export async function runConsole(session: Session, options: ConsoleOptions): Pro
   }
 }
 
-/** The line stands after the prompt: on a terminal because it was typed there, in a pipe because we repeat it. */
-function lineFault(line: string, error: unknown, isShown: boolean): string {
+/** The line stands after the prompt: the caret comes under it. */
+function lineFault(line: string, error: unknown): string {
   if (!(error instanceof WordError) || error.at < 0) return describeError(error);
-  const text = pointAt(line, error, PROMPT.length);
-  return isShown ? text.slice(line.length + 1) : text;
+  return pointAt(line, error, PROMPT.length).slice(line.length + 1);
 }

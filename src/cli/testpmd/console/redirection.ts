@@ -50,18 +50,3 @@ export function redirectionText(
   }
   return lines.join("\n");
 }
-
-/** `port config N rss reta PAIRS`: the other entries stay. */
-export async function setRedirection(session: Session, id: number, pairs: readonly [number, number][]) {
-  const port = session.ports.get(id);
-  const now = port.rss();
-  const table = [...now.table];
-  for (const [entry, queue] of pairs) {
-    if (entry >= table.length) {
-      const message = `port ${id} (${port.name}): the redirection table has no entry ${entry}`;
-      throw new PollmodeError("RSS", message, `entries are 0 to ${table.length - 1}`);
-    }
-    table[entry] = queue;
-  }
-  await port.setRss({ ...now, table });
-}

@@ -17,8 +17,8 @@ export interface LineOptions {
   readonly session: Session;
   readonly commands: readonly Command[];
   readonly prompt: string;
-  /** Runs a line; false: it was the last. `isShown`: it stands on the terminal, after the prompt. */
-  run(line: string, isShown: boolean): Promise<boolean>;
+  /** Runs a line, which stands in the output after the prompt; false: it was the last. */
+  run(line: string): Promise<boolean>;
 }
 
 /** Reads lines until the last one, the end of the input or Ctrl-C. */
@@ -27,14 +27,15 @@ export function readLines(options: LineOptions): Promise<void> {
   return isTerminal(options.input) && isTerminal(options.output) ? fromTerminal(options) : fromPipe(options);
 }
 
+/** As DPDK's the line is repeated after the prompt, ended as a terminal would: who reads the output sees what ran. */
 async function fromPipe({ input, output, prompt, run }: LineOptions): Promise<void> {
   const lines = createInterface({ input, terminal: false, crlfDelay: Number.POSITIVE_INFINITY });
   output.write(prompt);
   for await (const line of lines) {
-    if (!(await run(line, false))) return;
+    output.write(`${line}\r\n`);
+    if (!(await run(line))) return;
     output.write(prompt);
   }
-  output.write("\n");
 }
 
 /** What readline draws to: the terminal past the writes that go above the line. */
@@ -148,7 +149,7 @@ function fromTerminal(options: LineOptions): Promise<void> {
       isRunning = true;
       lines.setPrompt("");
       for (let line = queue.shift(); line !== undefined && !isOver; line = queue.shift()) {
-        if (!(await run(line, true))) return finish();
+        if (!(await run(line))) return finish();
       }
       isRunning = false;
       if (isOver) return;

@@ -5,6 +5,7 @@ import { PassThrough, Writable } from "node:stream";
 import t from "tap";
 import { runConsole, runFile } from "../../../../src/cli/testpmd/console/console.ts";
 import { History } from "../../../../src/cli/testpmd/console/history.ts";
+import type { Session } from "../../../../src/cli/testpmd/session.ts";
 import { fakeSession } from "./fake-session.ts";
 
 async function type(text: string, cmdlineFile?: string) {
@@ -22,23 +23,23 @@ async function type(text: string, cmdlineFile?: string) {
   return { printed, calls };
 }
 
-t.test("a prompt for each line; a fault is told and the next line read", async (t) => {
+t.test("a prompt and the line itself, for each line; a fault is told and the next line read", async (t) => {
   const { printed, calls } = await type("set burst 8\nset promisc 7 on\n\nset burst 9");
   t.same(calls, ["setBurst 8", "setBurst 9"]);
   const fault = [
-    "set promisc 7 on",
     "                     ^",
     "there is no port 7; there are 0, 1",
     "  fix: write 0, for instance",
     "",
   ].join("\n");
-  t.equal(printed, `testpmd> testpmd> ${fault}testpmd> testpmd> testpmd> \n`);
+  const lines = ["set burst 8\r\n", `set promisc 7 on\r\n${fault}`, "\r\n", "set burst 9\r\n", ""];
+  t.equal(printed, lines.map((line) => `testpmd> ${line}`).join(""));
 });
 
 t.test("quit ends it; what follows is not run", async (t) => {
   const { calls, printed } = await type("quit\nset burst 9\n");
   t.same(calls, []);
-  t.equal(printed, "testpmd> ");
+  t.equal(printed, "testpmd> quit\r\n");
 });
 
 t.test("commands run one after the other, in order", async (t) => {
@@ -47,6 +48,35 @@ t.test("commands run one after the other, in order", async (t) => {
     calls,
     Array.from({ length: 50 }, (_, k) => `setBurst ${k + 1}`),
   );
+});
+
+t.test("whoever is asked to leave runs no further line", async (t) => {
+  const lines = Array.from({ length: 1000 }, (_, k) => `set burst ${(k % 512) + 1}`).join("\n");
+  const folder = t.testdir({ "long.txt": lines, "outer.txt": `load ${t.testdirName}/long.txt\n`.repeat(3) });
+  const ends: [title: string, run: (session: Session, leave: { asked: boolean }) => Promise<unknown>][] = [
+    ["a file", (session, leave) => runFile(session, join(folder, "outer.txt"), () => {}, leave)],
+    [
+      "a pipe",
+      (session, leave) => {
+        const input = new PassThrough();
+        input.end(`load ${join(folder, "long.txt")}\n${lines}`);
+        return runConsole(session, { input, output: new PassThrough().resume(), leave });
+      },
+    ],
+  ];
+  for (const [title, run] of ends) {
+    const { session, calls } = fakeSession();
+    const leave = { asked: false };
+    // as a signal's handler: between turns of the event loop
+    const look = () => {
+      leave.asked = calls.length >= 3;
+      if (!leave.asked) setImmediate(look);
+    };
+    look();
+    const result = await run(session, leave);
+    t.ok(calls.length >= 3 && calls.length < 1000, `${title}: ${calls.length} lines were run`);
+    t.notOk(result, "and nothing comes after it");
+  }
 });
 
 t.test("files", async (t) => {

@@ -42,7 +42,6 @@ export function fakeSession(): FakeSession {
       rxQueues: 2,
     })),
     rss: () => ({ key: new Uint8Array(40), types: ["ipv4"], table: [0, 1, 0, 1] }),
-    setRss: async (rss: { table: number[] }) => void calls.push(`setRss ${rss.table}`),
   }));
   const known: Record<string, unknown> = {
     engine: { ports },

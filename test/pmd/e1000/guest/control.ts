@@ -113,7 +113,14 @@ async function vlans() {
   receiver.send(frameTo([...sender.port.mac], 100), { flags: OlFlag.TX_VLAN, vlan: 0x2065 });
   const [tagged] = await sender.receive();
   found.inserted = [tagged?.frame.length, tagged?.frame.subarray(12, 16).toString("hex")];
-  return found;
+  const switched: unknown[] = [];
+  for (const on of [false, true]) {
+    await port.setVlanStrip(on);
+    sender.send(bare);
+    const [got] = await receiver.receive();
+    switched.push([got?.frame.length, got?.flags, got?.flags ? got.vlan : 0]);
+  }
+  return { ...found, switched };
 }
 
 async function mtu() {
@@ -300,6 +307,23 @@ async function linkFlap() {
   return { links: [...links], works: await come(frameTo(own)) };
 }
 
+/** Taken down by the port itself: nothing comes and nothing goes. What waits in the rings goes later, with the next. */
+async function linkSet() {
+  links.length = 0;
+  await port.setLink(false);
+  const came = await come(frameTo(own));
+  receiver.send(frameTo([...sender.port.mac]));
+  const whileDown = [port.link().up, came, (await sender.receive()).length];
+  await port.setLink(true);
+  await until("a link again", () => port.link().up, 20_000);
+  await pause(300);
+  await receiver.receive();
+  await sender.receive();
+  receiver.send(frameTo([...sender.port.mac]));
+  const after = [await come(frameTo(own)), (await sender.receive()).length > 0];
+  return { whileDown, after, links: [...links] };
+}
+
 for (const { port } of [sender, receiver]) {
   await port.configure({ rxQueues: 1, txQueues: 1 });
   await port.start();
@@ -312,6 +336,7 @@ const result = {
   addresses: await receivedByAddress(),
   counters: await counters(),
   linkFlap: await linkFlap(),
+  linkSet: await linkSet(),
   mtu: await mtu(),
   vlans: await vlans(),
   rss: await rss(),
