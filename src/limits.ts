@@ -76,6 +76,18 @@ export const RECONNECT_INTERVAL_MS = 100;
 export const VF_WAIT_TIMEOUT_MS = 5000;
 export const VF_POLL_INTERVAL_MS = 20;
 
+/** A device's node in /dev is there when the write that binds it returns, unless udev makes it. */
+export const NODE_WAIT_TIMEOUT_MS = 5000;
+export const NODE_POLL_INTERVAL_MS = 20;
+/** Another process that changes drivers is waited for; some drivers take seconds. */
+export const BINDINGS_LOCK_TIMEOUT_MS = 10_000;
+export const BINDINGS_LOCK_INTERVAL_MS = 50;
+
+/** Regions, and kinds of interrupt, that a device of VFIO can have: PCI's have 9 and 5, and their driver's own. */
+export const VFIO_INDEXES_MAX = 256;
+/** A mediated device that is open goes as soon as its program lets it go: so long is waited for that. */
+export const MDEV_REMOVE_TIMEOUT_MS = 2000;
+
 /** A block of a pcapng file; libpcap and Wireshark take longer ones for corrupt, too. */
 export const PCAP_BLOCK_BYTES_MAX = 16 * MIB;
 /** Bytes kept of a frame, libpcap's MAXIMUM_SNAPLEN: longer ones are taken for a corrupt file by every reader. */
@@ -119,3 +131,6 @@ export const CAPTURE_CLOCK_INTERVAL_MS = 1000;
 export const CONTROL_CLIENTS_MAX = 64;
 export const CONTROL_LINE_BYTES_MAX = 512 * KIB;
 export const CONTROL_OUTPUT_BYTES_MAX = MIB;
+
+/** What QEMU locks beyond the guest's memory, as libvirt reckons it: qemuDomainGetMemLockLimitBytes. */
+export const GUEST_IO_BYTES = 1024 * MIB;

@@ -4,12 +4,14 @@ import { IommuFaults } from "./bus/iommu-faults.ts";
 import { PciBus, preferredIovaMode } from "./bus/open.ts";
 import { StampClock } from "./capture/clock.ts";
 import { type Devargs, parseDevargs } from "./eal/devargs.ts";
+import { parseAllowed } from "./eal/kubernetes.ts";
 import { RuntimeDir } from "./eal/runtime-dir.ts";
 import { AppHost } from "./engine/app-host.ts";
-import { type AppEnds, appQueues, sleepPlan } from "./engine/app-queues.ts";
+import { appQueues, sleepPlan } from "./engine/app-queues.ts";
 import { type Capture, type CaptureOptions, Captures } from "./engine/capture.ts";
 import { openControlSocket } from "./engine/control.ts";
 import { driverOf, pciDevicesOf } from "./engine/devices.ts";
+import type { AppLaunch, ForwardOptions, PollmodeEvents } from "./engine/launch.ts";
 import { checkOptions, lcoresOf, type PollmodeOptions } from "./engine/options.ts";
 import { PollmodeError } from "./errors.ts";
 import type { DriverContext } from "./ethdev/driver.ts";
@@ -36,49 +38,29 @@ import { MbufPool } from "./memory/pool.ts";
 import { dmaZone, privateZone, type Zone } from "./memory/zone.ts";
 import type { ControlSocket } from "./telemetry/control-socket.ts";
 
-interface PollmodeEvents {
-  lcoreStalled: [LcoreStatus];
-  lcoreRecovered: [LcoreStatus];
-  lcoreFailed: [LcoreStatus, Error];
-  /** A watched application was replaced (lcore, file), or could not be: the old one runs on (lcore, why). */
-  appReloaded: [number, string];
-  appReloadFailed: [number, PollmodeError];
-}
-
-export interface AppLaunch {
-  lcore: number;
-  /** A file whose default export is an AppFactory: .ts, .js, .mjs; or .as.ts, .wasm (docs/applications.md). */
-  app: URL | string;
-  /** Reloads it when the file, or one that it imports, changes. */
-  watch?: boolean;
-  /** Queue pairs it serves: all of each port's, or the numbered ones. */
-  queues: readonly AppEnds[];
-  /** Handed to the application; structured-cloneable. */
-  options?: unknown;
-  /** As ForwardOptions.rxInterrupt. */
-  rxInterrupt?: boolean;
-}
-
-export interface ForwardOptions {
-  /** Packets asked for at a time. */
-  burst?: number;
-  /**
-   * The lcore sleeps while its receive queues are idle and wakes by their interrupts. Its ports must have been
-   * configured with rxInterrupts.
-   */
-  rxInterrupt?: boolean;
-}
-
+/**
+ * An engine: its memory, lcores and ports. Several may live in one process. `await using` or close() gives all back.
+ */
 export class Pollmode extends EventEmitter<PollmodeEvents> {
+  /** The memory that every thread sees, by views: `u8`, `u16`, `u32`, `f64`. */
   readonly arena: Arena;
+  /** @internal */
   readonly private: Zone;
+  /** @internal */
   readonly dma: Zone;
+  /** @internal */
   readonly pool: MbufPool;
+  /** @internal */
   readonly poller: Poller;
+  /** The polling threads: `all`, `byId(0)`; `status()` of each says how it is. */
   readonly lcores: Lcores;
   private readonly apps: AppHost;
+  /** What the poll loops run as. */
   readonly engine: EngineName;
-  /** Addresses of the DMA zone as devices see them. */
+  /**
+   * Addresses of the DMA zone as devices see them.
+   * @internal
+   */
   readonly iova: IovaMap;
   private readonly pci: PciBus;
   /** By id; a detached port leaves a hole. */
@@ -92,7 +74,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
   /** Takes the exit handler back: see the constructor. */
   private readonly forgetExit: () => void;
   private monitor: NodeJS.Timeout | undefined;
-  /** Of this program and of others. */
+  /**
+   * Of this program and of others.
+   * @internal
+   */
   readonly captures: Captures;
   /** Only with a runtime directory: how other programs ask (`pollmode capture`). */
   private control: ControlSocket | undefined;
@@ -128,7 +113,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
         dma,
         iova,
         warn,
-        vfToken: options.vfioVfToken,
+        vfToken: options.vfioVfToken ?? parseAllowed(options.allow ?? [], "--allow").vfToken,
         intr: options.vfioIntr === "legacy" ? "intx" : options.vfioIntr,
       });
       undo.push(() => this.pci.close());
@@ -151,7 +136,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     for (const lcore of this.lcores.all) this.pool.cacheOf(lcore.index);
   }
 
-  /** Makes an engine with its ports attached (not configured). What fails gives back all that was taken. */
+  /**
+   * Makes an engine with its ports attached (not configured). What fails gives back all that was taken. Errors are
+   * PollmodeErrors, whose `fix` says what to do: docs/errors.md.
+   */
   static async start(options: PollmodeOptions = {}): Promise<Pollmode> {
     const engine = new Pollmode(options);
     try {
@@ -167,7 +155,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     }
   }
 
-  /** Captures what passes a port from now on, into a file or a stream: pcapng. See docs/capture.md. */
+  /**
+   * Captures what passes a port from now on, into a file or a stream: pcapng. See docs/capture.md. Errors:
+   * CAPTURE_OPTION, CAPTURE_FILTER, CAPTURE_OUTPUT, CAPTURE_COUNT.
+   */
   capture(port: Port, options: CaptureOptions): Capture {
     return this.captures.start(port, options);
   }
@@ -200,6 +191,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     return this.list.filter((port) => port !== undefined);
   }
 
+  /** The port with this id. Error: PORT_UNKNOWN. */
   port(id: number): Port {
     const port = this.list[id];
     if (port) return port;
@@ -208,7 +200,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     throw new PollmodeError("PORT_UNKNOWN", message, "attach it by --vdev or attach()");
   }
 
-  /** Makes a port of a virtual or a PCI device, as --vdev and -a do: `net_null0,size=64`, `0000:00:03.0`. */
+  /**
+   * Makes a port of a virtual or a PCI device, as --vdev and -a do: `net_null0,size=64`, `0000:00:03.0`. It is to be
+   * configured and started then. Errors: DEVARGS, DRIVER_UNKNOWN, PORT_COUNT, and the driver's own.
+   */
   async attach(device: string | Devargs): Promise<Port> {
     const devargs = typeof device === "string" ? parseDevargs(device, "attach") : device;
     const driver = driverOf(devargs);
@@ -297,7 +292,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     }
   }
 
-  /** Starts forwarding on an lcore: each stream is a mode between a receive and a transmit queue. */
+  /**
+   * Starts forwarding on an lcore that waits: each stream is a mode between a receive and a transmit queue. Errors:
+   * LCORE_UNKNOWN, LCORE_BUSY, QUEUE_BUSY, QUEUE_UNKNOWN, FORWARD_MODE, FORWARD_OPTION.
+   */
   async forward(lcore: number, streams: readonly StreamSpec[], options: ForwardOptions = {}): Promise<void> {
     const control = this.lcores.byId(lcore);
     this.lcores.requireWaiting(control);
@@ -309,7 +307,10 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     await this.lcores.launch(control, { kind: "streams", sleep });
   }
 
-  /** Starts an application on an lcore. */
+  /**
+   * Starts an application on an lcore that waits. Errors: LCORE_UNKNOWN, LCORE_BUSY, QUEUE_BUSY, QUEUE_UNKNOWN;
+   * APP_FILE, APP_BUILD, APP_COMPILER, APP_WASM; LCORE_FAILED where its factory throws.
+   */
   async run(launch: AppLaunch): Promise<void> {
     const control = this.lcores.byId(launch.lcore);
     const { app, watch = false } = launch;
@@ -336,7 +337,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     if (trouble) this.warn(trouble);
   }
 
-  /** Stops an lcore's work; its queues may be given to another then. */
+  /** Stops an lcore's work within milliseconds; its queues may be given to another then. Nothing if it waits. */
   async stop(lcore: number): Promise<void> {
     const control = this.lcores.byId(lcore);
     this.apps.forget(control);
@@ -376,6 +377,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     if (faults.length > 0) throw faults[0];
   }
 
+  /** For `await using`: close(). */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -20,6 +20,8 @@ const layers: rules.Layers = {
     ["src/memory/"],
     ["src/vhostuser/"],
     ["src/bus/"],
+    ["src/devices/"],
+    ["src/doctor/"],
     ["src/ethdev/"],
     ["pmd/"],
     ["src/lcore/"],
@@ -229,4 +231,7 @@ t.test("leftovers", async (t) => {
   t.same(rules.machinePaths([ts("a.md", `https://a.example${home}/x`)]), []);
   const lock = ts("package-lock.json", '{\n"resolved": "https://registry.npmjs.org/x"\n}');
   t.match(rules.registryHosts([lock]), [/^package-lock\.json:2: /]);
+  t.match(rules.registryHosts([{ ...lock, path: "scripts/a/package-lock.json" }]), [
+    /^scripts\/a\/package-lock/,
+  ]);
 });

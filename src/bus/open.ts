@@ -5,10 +5,9 @@ import { type PciDevice, readPciDevice, scanPci } from "./pci/scan.ts";
 import type { PciFunction } from "./pci-function.ts";
 import { UioDevice } from "./uio/device.ts";
 import { isUioDriver, loadAndBind, notBound } from "./uio/errors.ts";
+import { isVfioDriver } from "./vfio/drivers.ts";
 import { System } from "./vfio/system.ts";
 import { Vfio, type VfioOptions } from "./vfio/vfio.ts";
-
-const isVfioDriver = (driver: string) => driver === "vfio-pci" || driver.endsWith("-vfio-pci");
 
 export class PciBus {
   private readonly options: VfioOptions & { readonly system: System };

@@ -15,10 +15,34 @@ const commands: Readonly<Record<string, Command>> = {
     meaning: "Write packets of a running engine's port to a pcapng file or a pipe.",
     module: "./capture/main.js",
   },
+  devbind: {
+    meaning: "Bind devices to drivers and show who has them, as dpdk-devbind.py.",
+    module: "./devbind/main.js",
+  },
+  doctor: {
+    meaning: "Check whether packets could flow here, and say what mends what is missing.",
+    module: "./doctor/main.js",
+  },
+  groups: { meaning: "Show the IOMMU's groups, and why devices share one.", module: "./groups/main.js" },
+  hugepages: {
+    meaning: "Show, reserve, mount and clear hugepages, as dpdk-hugepages.py.",
+    module: "./hugepages/main.js",
+  },
+  mdev: { meaning: "List, create and remove mediated devices.", module: "./mdev/main.js" },
+  observe: {
+    meaning: "Show what runs now: who holds which device, its memory, its interrupts.",
+    module: "./observe/main.js",
+  },
+  passthrough: {
+    meaning: "Print what gives a device to a virtual machine of QEMU or libvirt.",
+    module: "./passthrough/main.js",
+  },
+  permit: { meaning: "Let a user drive devices without being root.", module: "./permit/main.js" },
   "rx-pps": {
     meaning: "Receive packets and measure the rate, with a built-in generator or from any port.",
     module: "../../bench/rx-pps/main.js",
   },
+  sriov: { meaning: "Make, set and remove virtual functions.", module: "./sriov/main.js" },
   testpmd: {
     meaning: "Forward packets between ports, as DPDK's testpmd: modes, console, statistics.",
     module: "./testpmd/main.js",

@@ -3,6 +3,7 @@
 import { PollmodeError } from "../errors.ts";
 import { nearest } from "./nearest.ts";
 
+/** A device and its arguments, taken apart: `net_virtio_user0,path=/tmp/s,queues=2`. */
 export interface Devargs {
   /** A PCI address, or a virtual device that a driver makes. */
   readonly bus: "pci" | "vdev";

@@ -10,7 +10,9 @@
 import { PollmodeError } from "../errors.ts";
 import { LCORES_MAX } from "../limits.ts";
 
+/** An lcore and where its thread may run. */
 export interface LcoreCpus {
+  /** Its number, by which programs name it. */
   readonly lcore: number;
   /** The CPUs it may run on, ascending; one of them in the usual case. */
   readonly cpus: readonly number[];

@@ -221,7 +221,8 @@ export function helpText(usage: string, sections: readonly HelpSection[], column
   return `${lines.join("\n")}\n`;
 }
 
-function wrap(text: string, columns: number): string[] {
+/** Broken between words. */
+export function wrap(text: string, columns: number): string[] {
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {

@@ -3,6 +3,7 @@
 import { PollmodeError } from "../errors.ts";
 import { ARENA_BYTES_MAX, MEMORY_MIB_DEFAULT, MIB } from "../limits.ts";
 import { type Devargs, parseDevargs } from "./devargs.ts";
+import { parseAllowed } from "./kubernetes.ts";
 import { type LcoreCpus, type LcoreLimits, parseCoremask, parseLcoreList } from "./lcore-list.ts";
 import { nearest } from "./nearest.ts";
 import { mergeTables, type OptionTable, type OptionValues, parseOptions } from "./option-table.ts";
@@ -82,7 +83,8 @@ export const ealOptionTable = {
     short: "a",
     value: "DEVARGS",
     multiple: true,
-    meaning: "Use only this PCI device: 0000:01:00.0,key=value.",
+    meaning:
+      "Use only this PCI device: 0000:01:00.0,key=value. pcidevice:RESOURCE: those that Kubernetes gave the container.",
   },
   block: { short: "b", value: "DEVICE", multiple: true, meaning: "Do not use this PCI device." },
   "no-pci": { meaning: "Use no PCI device at all." },
@@ -195,8 +197,9 @@ export function parseProgram<const T extends OptionTable>(
 }
 
 function readEal(values: OptionValues<typeof ealOptionTable>, limits: MachineLimits): EalOptions {
-  const allow = values.allow.map((text) => pciDevargs(text, "--allow"));
-  const block = values.block.map((text) => pciDevargs(text, "--block").name);
+  const allowed = parseAllowed(values.allow, "--allow");
+  const allow = allowed.devices.map((devargs) => pciOnly(devargs, "--allow"));
+  const block = values.block.map((text) => pciOnly(parseDevargs(text, "--block"), "--block").name);
   if (allow.length > 0 && block.length > 0) {
     throw new PollmodeError(
       "OPTION_CONFLICT",
@@ -219,7 +222,7 @@ function readEal(values: OptionValues<typeof ealOptionTable>, limits: MachineLim
     block,
     noPci: values["no-pci"],
     iovaMode: readIovaMode(values["iova-mode"]),
-    vfioVfToken: readUuid("--vfio-vf-token", values["vfio-vf-token"]),
+    vfioVfToken: readUuid("--vfio-vf-token", values["vfio-vf-token"]) ?? allowed.vfToken,
     vfioIntr: readVfioIntr(values["vfio-intr"]),
     logLevels: values["log-level"].map(parseLogLevel),
     memoryChannels: readInteger("-n", values["memory-channels"], { max: 64, example: 4 }),
@@ -261,11 +264,10 @@ function readVdevs(texts: readonly string[]): Devargs[] {
   return vdevs;
 }
 
-function pciDevargs(text: string, option: string): Devargs {
-  const devargs = parseDevargs(text, option);
+function pciOnly(devargs: Devargs, option: string): Devargs {
   if (devargs.bus === "pci") return devargs;
   const fix = `give an address as in \`lspci -D\`: ${option} 0000:01:00.0; virtual devices are added with --vdev`;
-  throw new PollmodeError("DEVARGS", `${option} "${text}": ${devargs.name} is no PCI address`, fix);
+  throw new PollmodeError("DEVARGS", `${option} "${devargs.name}" is no PCI address`, fix);
 }
 
 function readInteger(option: string, text: string | undefined, { max = 0, example = 0 }): number | undefined {

@@ -1,9 +1,12 @@
 // What a running engine answers on its control socket.
 import { join } from "node:path";
+import { mappingsOf } from "../bus/vfio/container.ts";
 import type { TapOptions } from "../capture/taps.ts";
 import { describeError, PollmodeError } from "../errors.ts";
 import type { Port } from "../ethdev/port.ts";
 import type { Poller } from "../libc/poller.ts";
+import type { IovaMap } from "../memory/iova.ts";
+import type { Zone } from "../memory/zone.ts";
 import { CONTROL_SOCKET_NAME } from "../telemetry/control-client.ts";
 import {
   type ControlAnswer,
@@ -17,6 +20,8 @@ import type { Captures, OpenTaps } from "./capture.ts";
 export interface ControlledEngine {
   readonly ports: readonly Port[];
   readonly captures: Captures;
+  readonly dma: Zone;
+  readonly iova: IovaMap;
 }
 
 /**
@@ -69,7 +74,15 @@ function controlMethods(engine: ControlledEngine): Record<string, ControlMethod>
   }
 
   return {
-    info: () => ({ result: { pid: process.pid, ports: engine.ports.length, captures: captures.size } }),
+    info: () => {
+      const { dma, iova, ports } = engine;
+      const mapped = {
+        bytes: dma.range.bytes,
+        usedBytes: dma.usedBytes,
+        mappings: mappingsOf(dma, iova).length,
+      };
+      return { result: { pid: process.pid, ports: ports.length, captures: captures.size, dma: mapped } };
+    },
     ports: () => ({ result: engine.ports.map(describe) }),
     "capture.start": startCapture,
     "capture.stop": stopCapture,

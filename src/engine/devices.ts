@@ -2,6 +2,7 @@
 import { pmds } from "../../pmd/index.ts";
 import { readPciDevice, scanPci } from "../bus/pci/scan.ts";
 import { type Devargs, parseDevargs } from "../eal/devargs.ts";
+import { parseAllowed } from "../eal/kubernetes.ts";
 import { PollmodeError } from "../errors.ts";
 import type { Driver } from "../ethdev/driver.ts";
 import type { PollmodeOptions } from "./options.ts";
@@ -11,7 +12,8 @@ const USER_SPACE_DRIVERS = ["vfio-pci", "uio_pci_generic", "igb_uio"];
 
 /** The PCI devices that the options name, or that are left when those of `block` are taken away. */
 export function pciDevicesOf({ allow = [], block = [] }: PollmodeOptions): Devargs[] {
-  if (allow.length > 0) return allow.map((one) => pciDevargs(one, "--allow"));
+  if (allow.length > 0)
+    return parseAllowed(allow, "--allow").devices.map((one) => pciDevargs(one, "--allow"));
   if (block.length === 0) return [];
   return userSpaceDevices(new Set(block.map((one) => pciDevargs(one, "--block").name)));
 }

@@ -7,10 +7,17 @@ import type { EngineName } from "../hot/engine.ts";
 import { threadCpus } from "../libc/libc.ts";
 import type { IovaMode } from "../memory/iova.ts";
 
+/**
+ * What Pollmode.start() is told. The names are those of DPDK's options. Unknown ones throw OPTION_UNKNOWN, values that
+ * cannot be OPTION_VALUE, those that exclude each other OPTION_CONFLICT.
+ */
 export interface PollmodeOptions {
   /** DPDK's -l/--lcores, or its parsed form. By default lcore 0 on the first CPU that the process may use. */
   lcores?: string | readonly LcoreCpus[];
-  /** PCI devices to make ports of, in this order and before those of `vdev`: DPDK's -a/--allow. */
+  /**
+   * PCI devices to make ports of, in this order and before those of `vdev`: DPDK's -a/--allow. `pcidevice:RESOURCE`:
+   * those that Kubernetes gave this container, with their VF token.
+   */
   allow?: readonly (string | Devargs)[];
   /** Makes ports of all devices that are bound to VFIO or UIO and have a driver here, but for these addresses. */
   block?: readonly string[];
@@ -20,9 +27,9 @@ export interface PollmodeOptions {
   vfioVfToken?: string;
   /** --vfio-intr: the kind of interrupt that devices on VFIO use. Default: the best that each has. */
   vfioIntr?: VfioIntr;
-  /** -m: MiB of memory for packets and rings. */
+  /** -m: MiB of memory for packets and rings. Default: 64. */
   memoryMib?: number;
-  /** --no-huge. */
+  /** --no-huge: memory for packets without hugepages. No root is needed then, but a NIC cannot use it by VFIO. */
   noHuge?: boolean;
   /** --in-memory: no runtime directory, no lock. The default for embedding, unless a filePrefix is given. */
   inMemory?: boolean;
@@ -30,11 +37,13 @@ export interface PollmodeOptions {
   filePrefix?: string;
   /** Default: pa where a device of `allow` or `block` needs it (UIO, VFIO without an IOMMU), else va. */
   iovaMode?: IovaMode;
+  /** What the poll loops run as. Default: `wasm`. */
   engine?: EngineName;
-  /** Address space, which a guest's memory is laid over too. */
+  /** MiB of address space for the arena, which a guest's memory is laid over too. Default: 2048. */
   arenaMib?: number;
+  /** mbufs in the pool, which all ports and lcores share. Default: 8192. */
   mbufs?: number;
-  /** Bytes of frame an mbuf holds. Larger frames are chains. */
+  /** Bytes of frame an mbuf holds. Larger frames are chains. Default: 2048. */
   mbufDataRoom?: number;
   /** Where warnings go; process.emitWarning by default. */
   warn?: (text: string) => void;

@@ -52,7 +52,9 @@ export const SOCK_NONBLOCK = 0x800;
 export const SOCK_CLOEXEC = 0x80000;
 export const SOL_SOCKET = 1;
 export const SCM_RIGHTS = 1;
+export const MSG_PEEK = 0x2;
 export const MSG_CTRUNC = 0x8;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CMSG_CLOEXEC = 0x4000_0000;
@@ -101,6 +103,19 @@ export const SYS_io_uring_register = 427;
 export const IORING_REGISTER_BUFFERS = 0;
 export const IORING_UNREGISTER_BUFFERS = 1;
 export const IO_URING_PARAMS_BYTES = 120;
+
+// linux/perf_event.h; of struct perf_event_attr the fields used here
+export const SYS_perf_event_open = 298;
+export const PERF_ATTR_SIZE_VER1 = 72;
+export const PERF_ATTR_TYPE = 0;
+export const PERF_ATTR_SIZE = 4;
+export const PERF_ATTR_CONFIG = 8;
+export const PERF_ATTR_READ_FORMAT = 32;
+export const PERF_ATTR_CONFIG1 = 56;
+export const PERF_ATTR_CONFIG2 = 64;
+export const PERF_FORMAT_TOTAL_TIME_ENABLED = 1;
+export const PERF_FORMAT_TOTAL_TIME_RUNNING = 2;
+export const PERF_FLAG_FD_CLOEXEC = 8;
 
 /** cpu_set_t: 1024 bits. */
 export const CPU_SET_BYTES = 128;

@@ -8,6 +8,7 @@ const c = {
   setsockopt: libc.func("int setsockopt(int, int, int, void *, unsigned int)"),
   getsockopt: libc.func("int getsockopt(int, int, int, void *, void *)"),
   recv: libc.func("int64_t recv(int, void *, size_t, int)"),
+  send: libc.func("int64_t send(int, void *, size_t, int)"),
 };
 
 export function socket(domain: number, type: number, protocol: number, what: string, fix?: string): number {
@@ -48,9 +49,17 @@ export function getSocketOption(fd: number, option: SocketOption, words: number,
   return value;
 }
 
-/** Bytes received, as far as they fit; undefined if nothing waits. The socket does not block. */
-export function receive(fd: number, into: Uint8Array, what: string): number | undefined {
-  const bytes = Number(c.recv(fd, into, into.length, 0));
+/** To whom the socket's kind sends by itself: with AF_NETLINK, the kernel. */
+export function send(fd: number, message: Uint8Array, what: string): void {
+  check(Number(c.send(fd, message, message.length, 0)), "send", what);
+}
+
+/**
+ * Bytes received, as far as they fit; undefined if nothing waits. The socket does not block. `flags`: with MSG_TRUNC,
+ * how long the message is, even where less of it fits.
+ */
+export function receive(fd: number, into: Uint8Array, what: string, flags = 0): number | undefined {
+  const bytes = Number(c.recv(fd, into, into.length, flags));
   if (bytes >= 0) return bytes;
   const errno = lastErrno();
   if (errno === EAGAIN || errno === EINTR) return undefined;

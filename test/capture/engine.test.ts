@@ -83,6 +83,17 @@ function noLibpcap(): string | false {
 
 const upTo = (n: number) => Array.from({ length: n }, (_, k) => k);
 
+t.test("await using stops a capture", async (t) => {
+  const { engine, paced } = await setup(t, "net_ring0");
+  const path = file();
+  {
+    await using capture = engine.capture(engine.port(0), { write: path });
+    await paced({ packets: 100, perMs: 100, bytes: 60 });
+    t.equal(capture.stats.dropped, 0);
+  }
+  t.same(await numbersIn(path), { in: upTo(100), out: upTo(100) }, "what was captured is written first");
+});
+
 for (const engineName of ["wasm", "ts"] as const) {
   t.test(`in the program itself, ${engineName}: nothing lost at a moderate rate`, async (t) => {
     const { engine, paced } = await setup(t, "net_ring0", engineName);

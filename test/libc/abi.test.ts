@@ -32,13 +32,19 @@ const expressions: Record<string, string> = {
   POLLFD_EVENTS: "offsetof(struct pollfd, events)",
   POLLFD_REVENTS: "offsetof(struct pollfd, revents)",
   IO_URING_PARAMS_BYTES: "sizeof(struct io_uring_params)",
+  PERF_ATTR_TYPE: "offsetof(struct perf_event_attr, type)",
+  PERF_ATTR_SIZE: "offsetof(struct perf_event_attr, size)",
+  PERF_ATTR_CONFIG: "offsetof(struct perf_event_attr, config)",
+  PERF_ATTR_READ_FORMAT: "offsetof(struct perf_event_attr, read_format)",
+  PERF_ATTR_CONFIG1: "offsetof(struct perf_event_attr, config1)",
+  PERF_ATTR_CONFIG2: "offsetof(struct perf_event_attr, config2)",
   CPU_SET_BYTES: "sizeof(cpu_set_t)",
   CPUS_MAX: "CPU_SETSIZE",
 };
 
 const headers =
   "errno fcntl poll sched stdint stdio stddef sys/eventfd sys/file sys/mman sys/socket sys/syscall sys/uio sys/un " +
-  "linux/io_uring linux/memfd";
+  "linux/io_uring linux/memfd linux/perf_event";
 
 t.test("abi.ts has C's numbers", { skip: !gcc && "no gcc" }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "pollmode-abi-"));

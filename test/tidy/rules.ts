@@ -6,7 +6,8 @@ const functionLinesMax = 69;
 const lineCharsMax = 120;
 
 const isTypeScript = ({ path }: SourceFile) => path.endsWith(".ts");
-const isSource = ({ path }: SourceFile) => /\.(ts|c|sh|md)$/.test(path);
+/** Without docs/api.md: TypeDoc writes it, as long as it comes, out of sources that are looked at. */
+const isSource = ({ path }: SourceFile) => /\.(ts|c|sh|md)$/.test(path) && path !== "docs/api.md";
 const isLibrary = ({ path }: SourceFile) => /^(src|pmd)\/.*(?<!\.d)\.ts$/.test(path);
 
 /** Files under 400 lines; register tables may be longer. */
@@ -62,7 +63,7 @@ export function machinePaths(files: readonly SourceFile[]): string[] {
 /** A registry's address in the lock file sends every npm ci to that registry. */
 export function registryHosts(files: readonly SourceFile[]): string[] {
   return findLines(
-    files.filter(({ path }) => path === "package-lock.json"),
+    files.filter(({ path }) => /(^|\/)package-lock\.json$/.test(path)),
     (_file, line) => (/"resolved":\s*"https?:/.test(line) ? "a registry's address: see .npmrc" : undefined),
   );
 }

@@ -16,7 +16,7 @@ import { type PciDevice, readPciDevice } from "./scan.ts";
 import { devicePath, driverPath, Sysfs } from "./sysfs.ts";
 
 /** Drivers that take any device, to hand it to user space or to keep others from it. */
-const takesAny = (driver: string) =>
+export const takesAny = (driver: string) =>
   /^(vfio-pci|.*[-_]vfio[-_]pci|uio_pci_generic|igb_uio|pci-stub|pci-pf-stub)$/.test(driver);
 
 /** How a device was bound before something was changed. Plain data: it may be kept in a file. */
@@ -204,7 +204,8 @@ function probeFix(device: PciDevice, driver: string, { code, fix }: PollmodeErro
   return fix;
 }
 
-function needDriver(device: PciDevice, driver: string, sysfs: Sysfs, options: BindOptions): void {
+/** Loads a driver that is not there, if `options` have a way. Throws PCI_DRIVER_MISSING, and what loading throws. */
+export function needDriver(device: PciDevice, driver: string, sysfs: Sysfs, options: BindOptions): void {
   if (sysfs.exists(driverPath(driver))) return;
   const { loadModule, modules = new KernelModules(sysfs) } = options;
   const isMissing = modules.state(driver) === "missing";
@@ -227,8 +228,8 @@ function installFix(driver: string): string {
   return `this kernel has no module ${driver}: correct the name, or install it; vfio-pci is in most kernels`;
 }
 
-/** They would vanish, with whatever uses them. */
-function refuseWithVfs({ address, sriov }: PciDevice, what: string): void {
+/** Throws PCI_HAS_VFS: they would vanish, with whatever uses them. */
+export function refuseWithVfs({ address, sriov }: PciDevice, what: string): void {
   if (!sriov || sriov.numVfs === 0) return;
   const message = `${address} cannot be ${what}: it has ${sriov.numVfs} virtual functions, which would go`;
   const fix = `as root, take them away first: echo 0 > /sys/bus/pci/devices/${address}/sriov_numvfs`;

@@ -53,6 +53,14 @@ export interface SriovCapability {
   readonly isEnabled: boolean;
 }
 
+/** Access Control Services: whether a port or a function keeps what is below or beside it from each other. */
+export interface AcsCapability {
+  readonly offset: number;
+  /** PCI_ACS_SV, PCI_ACS_RR, …: what it can be told, and what it was told. */
+  readonly capabilities: number;
+  readonly control: number;
+}
+
 export interface ConfigSpace {
   readonly vendor: number;
   readonly device: number;
@@ -67,6 +75,8 @@ export interface ConfigSpace {
   readonly revision: number;
   /** 0 device, 1 bridge, 2 CardBus. */
   readonly headerType: number;
+  /** The device may have more functions than this one. */
+  readonly isMultiFunction: boolean;
   /** 1 INTA to 4 INTD; 0: it has no INTx. */
   readonly interruptPin: number;
   readonly capabilities: readonly Capability[];
@@ -75,6 +85,7 @@ export interface ConfigSpace {
   readonly msix: MsixCapability | undefined;
   readonly express: ExpressCapability | undefined;
   readonly sriov: SriovCapability | undefined;
+  readonly acs: AcsCapability | undefined;
   /** Can be reset by itself: function level reset, by PCI Express or by Advanced Features. */
   readonly hasFlr: boolean;
   /** False where capabilities lie beyond the image's end: an ordinary user is given 64 bytes. */
@@ -108,6 +119,7 @@ export function parseConfigSpace(image: Buffer): ConfigSpace {
     class: classRevision >>> 8,
     revision: classRevision & 0xff,
     headerType: headerTypeOf(image),
+    isMultiFunction: (image.readUInt8(regs.PCI_HEADER_TYPE) & MULTI_FUNCTION) !== 0,
     interruptPin: image.readUInt8(regs.PCI_INTERRUPT_PIN),
     capabilities,
     extendedCapabilities,
@@ -115,14 +127,18 @@ export function parseConfigSpace(image: Buffer): ConfigSpace {
     msix: parsed(capabilities, regs.PCI_CAP_ID_MSIX, 12, parseMsix),
     express,
     sriov: parsed(extendedCapabilities, regs.PCI_EXT_CAP_ID_SRIOV, 0x1c, parseSriov),
+    acs: parsed(extendedCapabilities, regs.PCI_EXT_CAP_ID_ACS, 8, parseAcs),
     hasFlr: hasAfFlr || (express?.hasFlr ?? false),
     isComplete: isGone || isComplete(image, status, capabilities),
   };
 }
 
+/** Of PCI_HEADER_TYPE; older kernels' headers have no name for it. */
+const MULTI_FUNCTION = 0x80;
+
 /** Without the bit that says that the device has more functions. */
 function headerTypeOf(image: Buffer): number {
-  return image.readUInt8(regs.PCI_HEADER_TYPE) & 0x7f;
+  return image.readUInt8(regs.PCI_HEADER_TYPE) & ~MULTI_FUNCTION;
 }
 
 /** Where the chain of capabilities begins; 0: there is none. The two low bits are reserved. */
@@ -236,5 +252,13 @@ function parseSriov(image: Buffer, offset: number): SriovCapability {
     vfStride: word(regs.PCI_SRIOV_VF_STRIDE),
     vfDevice: word(regs.PCI_SRIOV_VF_DID),
     isEnabled: (word(regs.PCI_SRIOV_CTRL) & regs.PCI_SRIOV_CTRL_VFE) !== 0,
+  };
+}
+
+function parseAcs(image: Buffer, offset: number): AcsCapability {
+  return {
+    offset,
+    capabilities: image.readUInt16LE(offset + regs.PCI_ACS_CAP),
+    control: image.readUInt16LE(offset + regs.PCI_ACS_CTRL),
   };
 }

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
+import { fnmatch } from "../../eal/fnmatch.ts";
 import { driverPath, Sysfs } from "./sysfs.ts";
 
 /** `loaded` says that its driver is there, be it built in; `available`, that modprobe finds it. */
@@ -37,7 +38,7 @@ export class KernelModules {
   candidates(modalias: string): string[] {
     if (modalias === "") return [];
     this.#aliases ??= [...this.#loadable(), ...this.#builtIn()];
-    const fitting = this.#aliases.filter(({ pattern }) => matches(pattern, modalias));
+    const fitting = this.#aliases.filter(({ pattern }) => fnmatch(pattern, modalias));
     return [...new Set(fitting.map(({ module }) => module))];
   }
 
@@ -65,15 +66,3 @@ export class KernelModules {
 
 /** The kernel takes "-" and "_" of a module's name for the same. */
 const plain = (module: string) => module.replaceAll("-", "_");
-
-/** Most patterns differ from the name before their first "*". */
-function matches(pattern: string, name: string): boolean {
-  const fixed = pattern.search(/[*?[]/);
-  if (fixed < 0) return pattern === name;
-  if (!name.startsWith(pattern.slice(0, fixed))) return false;
-  const source = pattern
-    .replace(/[.+^$(){}|\\]/g, "\\$&")
-    .replaceAll("*", ".*")
-    .replaceAll("?", ".");
-  return new RegExp(`^${source}$`).test(name);
-}

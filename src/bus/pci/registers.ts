@@ -54,6 +54,14 @@ export const PCI_MSIX_PBA_BIR = 0x7;
 // PCI Express
 export const PCI_EXP_FLAGS = 0x02;
 export const PCI_EXP_FLAGS_TYPE = 0x00f0;
+export const PCI_EXP_TYPE_ENDPOINT = 0x0;
+export const PCI_EXP_TYPE_LEG_END = 0x1;
+export const PCI_EXP_TYPE_ROOT_PORT = 0x4;
+export const PCI_EXP_TYPE_UPSTREAM = 0x5;
+export const PCI_EXP_TYPE_DOWNSTREAM = 0x6;
+export const PCI_EXP_TYPE_PCI_BRIDGE = 0x7;
+export const PCI_EXP_TYPE_PCIE_BRIDGE = 0x8;
+export const PCI_EXP_TYPE_RC_END = 0x9;
 export const PCI_EXP_DEVCAP = 0x04;
 export const PCI_EXP_DEVCAP_FLR = 0x1000_0000;
 export const PCI_EXP_LNKCAP = 0x0c;
@@ -72,6 +80,14 @@ export const PCI_AF_CAP_FLR = 0x02;
 // Extended capabilities
 export const PCI_EXT_CAP_ID_ACS = 0x0d;
 export const PCI_EXT_CAP_ID_SRIOV = 0x10;
+
+// Access Control Services: PCI Express Base 5.0, 7.7.8
+export const PCI_ACS_CAP = 0x04;
+export const PCI_ACS_SV = 0x0001;
+export const PCI_ACS_RR = 0x0004;
+export const PCI_ACS_CR = 0x0008;
+export const PCI_ACS_UF = 0x0010;
+export const PCI_ACS_CTRL = 0x06;
 
 // SR-IOV
 export const PCI_SRIOV_CTRL = 0x08;

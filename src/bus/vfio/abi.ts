@@ -87,6 +87,11 @@ export const DEVICE_INFO_NUM_REGIONS = 8;
 export const DEVICE_INFO_NUM_IRQS = 12;
 export const VFIO_DEVICE_FLAGS_RESET = 1;
 export const VFIO_DEVICE_FLAGS_PCI = 2;
+export const VFIO_DEVICE_FLAGS_PLATFORM = 4;
+export const VFIO_DEVICE_FLAGS_AMBA = 8;
+export const VFIO_DEVICE_FLAGS_CCW = 16;
+export const VFIO_DEVICE_FLAGS_AP = 32;
+export const VFIO_DEVICE_FLAGS_FSL_MC = 64;
 
 /** struct vfio_region_info { u32 argsz, flags, index, cap_offset; u64 size, offset; } */
 export const REGION_INFO_BYTES = 32;
@@ -108,11 +113,16 @@ export const SPARSE_AREA_BYTES = 16;
 
 export const VFIO_PCI_BAR0_REGION_INDEX = 0;
 export const VFIO_PCI_BAR5_REGION_INDEX = 5;
+export const VFIO_PCI_ROM_REGION_INDEX = 6;
 export const VFIO_PCI_CONFIG_REGION_INDEX = 7;
+export const VFIO_PCI_VGA_REGION_INDEX = 8;
 
 export const VFIO_PCI_INTX_IRQ_INDEX = 0;
 export const VFIO_PCI_MSI_IRQ_INDEX = 1;
 export const VFIO_PCI_MSIX_IRQ_INDEX = 2;
+/** An error of the bus; and the kernel that asks for the device back. */
+export const VFIO_PCI_ERR_IRQ_INDEX = 3;
+export const VFIO_PCI_REQ_IRQ_INDEX = 4;
 
 /** struct vfio_irq_info { u32 argsz, flags, index, count; } */
 export const IRQ_INFO_BYTES = 16;
@@ -120,6 +130,9 @@ export const IRQ_INFO_FLAGS = 4;
 export const IRQ_INFO_INDEX = 8;
 export const IRQ_INFO_COUNT = 12;
 export const VFIO_IRQ_INFO_EVENTFD = 1;
+export const VFIO_IRQ_INFO_MASKABLE = 2;
+export const VFIO_IRQ_INFO_AUTOMASKED = 4;
+export const VFIO_IRQ_INFO_NORESIZE = 8;
 
 /** struct vfio_irq_set { u32 argsz, flags, index, start, count; u8 data[]; } */
 export const IRQ_SET_BYTES = 20;

@@ -153,8 +153,13 @@ export function getRegionInfo(device: number, index: number, what: string): Regi
   return { flags, bytes, offset, areas };
 }
 
-/** How many vectors an interrupt index has that can signal an eventfd. */
-export function getIrqCount(device: number, index: number, what: string): number {
+export interface IrqInfo {
+  readonly flags: number;
+  /** Vectors of the index; 0: there is none of its kind. */
+  readonly count: number;
+}
+
+export function getIrqInfo(device: number, index: number, what: string): IrqInfo {
   const answer = ask(
     device,
     abi.VFIO_DEVICE_GET_IRQ_INFO,
@@ -163,8 +168,16 @@ export function getIrqCount(device: number, index: number, what: string): number
     abi.IRQ_INFO_INDEX,
     index,
   );
-  const eventfd = (answer.readUInt32LE(abi.IRQ_INFO_FLAGS) & abi.VFIO_IRQ_INFO_EVENTFD) !== 0;
-  return eventfd ? answer.readUInt32LE(abi.IRQ_INFO_COUNT) : 0;
+  return {
+    flags: answer.readUInt32LE(abi.IRQ_INFO_FLAGS),
+    count: answer.readUInt32LE(abi.IRQ_INFO_COUNT),
+  };
+}
+
+/** How many vectors an interrupt index has that can signal an eventfd. */
+export function getIrqCount(device: number, index: number, what: string): number {
+  const { flags, count } = getIrqInfo(device, index, what);
+  return flags & abi.VFIO_IRQ_INFO_EVENTFD ? count : 0;
 }
 
 /**

@@ -5,12 +5,8 @@ import { KIB, MIB } from "../../limits.ts";
 import { bindCommands } from "../pci/commands.ts";
 import type { PciDevice } from "../pci/scan.ts";
 import type { IovaRange } from "./capabilities.ts";
+import { isVfioDriver, leavesGroupAlone } from "./drivers.ts";
 import type { GroupOfDevice, LockedMemory, System } from "./system.ts";
-
-/** Drivers that hold a device for user space, and those that leave DMA of their group alone (driver_managed_dma). */
-const HARMLESS_DRIVERS = ["pci-stub", "pcieport", "shpchp"];
-
-const isVfio = (driver: string) => driver === "vfio-pci" || driver.endsWith("-vfio-pci");
 
 /** What to do where there is no IOMMU, for a device that is not bound yet or once more. */
 function withoutIommu(address: string, driver: string | undefined): string {
@@ -24,7 +20,7 @@ function withoutIommu(address: string, driver: string | undefined): string {
 /** The group of a device that VFIO can open, or why it cannot. */
 export function findGroup(device: PciDevice, system: System): GroupOfDevice {
   const { address, driver } = device;
-  if (driver === undefined || !isVfio(driver)) throw notBound(address, driver, system);
+  if (driver === undefined || !isVfioDriver(driver)) throw notBound(address, driver, system);
   const group = system.groupOf(device);
   if (!group) {
     const message = `${address} has no IOMMU group`;
@@ -106,9 +102,7 @@ function inUse(address: string, node: string, system: System): PollmodeError {
 
 /** A group belongs to user space as a whole or not at all: devices in it can reach each other past the IOMMU. */
 export function notViable(address: string, group: number, system: System): PollmodeError {
-  const others = system.devicesOf(group).filter(({ driver }) => {
-    return driver !== undefined && !isVfio(driver) && !HARMLESS_DRIVERS.includes(driver);
-  });
+  const others = system.devicesOf(group).filter(({ driver }) => !leavesGroupAlone(driver));
   const names = others.map(({ address, driver }) => `${address} (driver ${driver})`).join(", ");
   const message = `${address}: IOMMU group ${group} is not viable, the kernel drives others of it: ${names}`;
   const binds = others.map((other) => bindCommands(other, "vfio-pci"));

@@ -6,6 +6,9 @@ import { getDeviceFd, isViable, setContainer, unsetContainer } from "./calls.ts"
 import { cannotOpen, noRawIo, notViable, tokenMissing, tokenWrong } from "./errors.ts";
 import type { GroupOfDevice, System } from "./system.ts";
 
+/** What opening a device takes: a mediated device is named by its UUID, and has none of the rest. */
+type GroupMember = Pick<PciDevice, "address" | "physicalFunction" | "sriov">;
+
 export class VfioGroup {
   readonly number: number;
   readonly noIommu: boolean;
@@ -50,7 +53,7 @@ export class VfioGroup {
   }
 
   /** The fd of a device of the group, which is attached to a container. `token`: the user's VF token. */
-  openDevice(device: PciDevice, token: string | undefined): number {
+  openDevice(device: GroupMember, token: string | undefined): number {
     const { address } = device;
     const other = this.tokenPartner(device);
     const given = other === undefined ? undefined : token;
@@ -69,7 +72,7 @@ export class VfioGroup {
    * vfio_pci_validate_vf_token has it: a VF whose PF is bound to vfio-pci has to give the PF's token. A PF sets the
    * token, or has to give the current one while VFs of it are in use.
    */
-  private tokenPartner(device: PciDevice): string | undefined {
+  private tokenPartner(device: GroupMember): string | undefined {
     const { physicalFunction: pf, sriov } = device;
     if (pf === undefined) return sriov && "one of its virtual functions";
     return this.system.driverOf(pf) === "vfio-pci" ? pf : undefined;

@@ -18,6 +18,7 @@ import { VfioDevice } from "./device.ts";
 import { findGroup } from "./errors.ts";
 import { VfioGroup } from "./group.ts";
 import { type GroupOfDevice, System } from "./system.ts";
+import { checkVfToken } from "./token.ts";
 
 export interface VfioOptions {
   readonly arena: Arena;
@@ -40,8 +41,6 @@ interface OpenGroup {
   readonly devices: Map<string, VfioDevice>;
 }
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-
 export class Vfio {
   private readonly options: VfioOptions;
   private readonly system: System;
@@ -50,14 +49,7 @@ export class Vfio {
 
   constructor(options: VfioOptions) {
     const { vfToken } = options;
-    if (vfToken !== undefined && !UUID.test(vfToken)) {
-      const message = `--vfio-vf-token ${vfToken}: this is no UUID`;
-      throw new PollmodeError(
-        "OPTION_VALUE",
-        message,
-        "uuidgen makes one: 14d63f20-8445-11ea-8900-1f9ce7d5650d",
-      );
-    }
+    if (vfToken !== undefined) checkVfToken("--vfio-vf-token", vfToken);
     this.options = options;
     this.system = options.system ?? new System();
   }

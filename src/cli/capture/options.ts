@@ -89,7 +89,7 @@ export function parseCapture(argv: readonly string[]): CaptureCommand {
   if (!command.help && !command.list && (port === undefined || write === undefined)) {
     const message = port === undefined ? "no port is named" : "-w is missing: packets are not printed here";
     const fix = "write `pollmode capture 0 -w out.pcapng`, or `pollmode capture 0 -w - | tshark -i -`";
-    throw new PollmodeError("CAPTURE_OPTION", `pollmode capture: ${message}`, fix);
+    throw new PollmodeError("CAPTURE_OPTION", message, fix);
   }
   if (values.filter !== undefined && expression.length > 0) {
     const message = `-f "${values.filter}" and "${expression.join(" ")}" are both filters`;

@@ -43,6 +43,7 @@ const tools = [
   ["ping", "iputils-ping"],
   ["iperf3", "iperf3"],
   ["script", "bsdutils"],
+  ["udevadm", "udev"],
 ] as const;
 /** What mounts the root file system, and the port the agent speaks through. */
 const bootModules = ["virtio_pci", "9p", "9pnet_virtio", "overlay"];

@@ -89,6 +89,8 @@ t.test("SR-IOV behind two other extended capabilities", async (t) => {
   const extended = [
     [0x100, 4, 0x1401_0001], // AER
     [0x140, 4, 0x1601_000d], // ACS
+    [0x144, 2, 0x1f],
+    [0x146, 2, 0x1d],
     [0x160, 4, 0x0001_0010],
     [0x168, 2, 0x0009], // VF Enable
     [0x16e, 2, 8],
@@ -102,6 +104,7 @@ t.test("SR-IOV behind two other extended capabilities", async (t) => {
     space.extendedCapabilities.map(({ id }) => id),
     [0x01, 0x0d, 0x10],
   );
+  t.same(space.acs, { offset: 0x140, capabilities: 0x1f, control: 0x1d });
   t.same(space.sriov, {
     offset: 0x160,
     totalVfs: 8,

@@ -1,0 +1,5 @@
+// `pollmode groups`
+import { runTool } from "../tool/command.ts";
+import { command } from "./command.ts";
+
+export const main = (argv: readonly string[]): Promise<number> => runTool(command, argv);

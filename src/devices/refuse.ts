@@ -1,0 +1,120 @@
+// What forbids taking a device from its driver. All of it is found out before anything is changed; --force overrides
+// what the user may want to break, and then it is said what breaks. A program that has the device open, and virtual
+// functions, are no matter of wanting: the kernel would wait for the program, and take the functions from their users.
+import { readlinkSync } from "node:fs";
+import { refuseWithVfs } from "../bus/pci/bind.ts";
+import { refuseWhileOpen } from "../bus/pci/holders.ts";
+import type { PciDevice } from "../bus/pci/scan.ts";
+import { devicePath, type Sysfs } from "../bus/pci/sysfs.ts";
+import { PollmodeError } from "../errors.ts";
+import { deviceUse } from "./in-use.ts";
+import type { LinkState } from "./link-state.ts";
+import type { Machine } from "./machine.ts";
+
+const CLASS_STORAGE = 0x01;
+
+/** Drivers whose queues a program gets through libibverbs, beside the kernel's: dpdk.org, guides/nics/mlx5. */
+const BIFURCATED = ["mlx4_core", "mlx5_core"];
+
+export function isBifurcated(driver: string | undefined): boolean {
+  return driver !== undefined && BIFURCATED.includes(driver);
+}
+
+export interface Refusal {
+  readonly address: string;
+  readonly error: PollmodeError;
+}
+
+export interface RefuseOptions {
+  readonly force: boolean;
+  /** As `bound to vfio-pci`: completes "it cannot be …". */
+  readonly what: string;
+  /** Of readLinkState, for all devices. */
+  readonly links: LinkState | undefined;
+  /** Told what --force breaks. */
+  readonly warn: (text: string) => void;
+}
+
+/** Why the device may not be taken from its driver; undefined: it may. */
+export async function refusalOf(
+  machine: Machine,
+  device: PciDevice,
+  { force, what, links, warn }: RefuseOptions,
+): Promise<Refusal | undefined> {
+  if (device.driver === undefined) return undefined;
+  const { address } = device;
+  try {
+    refuseWhileOpen(device, machine.sysfs, machine.system);
+    refuseWithVfs(device, what);
+  } catch (error) {
+    if (error instanceof PollmodeError) return { address, error };
+    throw error;
+  }
+  const bifurcated = bifurcatedError(device, what);
+  const uses = [
+    ...(await deviceUse(machine, device, links)).map(({ text }) => text),
+    ...storageUses(machine, device),
+  ];
+  if (!force && bifurcated) return { address, error: bifurcated };
+  if (!force && uses.length > 0) return { address, error: inUse(address, uses, what) };
+  if (bifurcated) warn(`${address}: --force takes it from ${device.driver}, which shares it with programs`);
+  for (const use of uses) warn(`${address}: --force breaks that ${use}`);
+  return undefined;
+}
+
+function inUse(address: string, uses: readonly string[], what: string): PollmodeError {
+  const message = `${address} cannot be ${what}, it is in use: ${uses.join("; ")}`;
+  const fix = "take it out of use first (ip address flush dev …, ip link set … nomaster); --force breaks it";
+  return new PollmodeError("DEVICE_IN_USE", message, fix);
+}
+
+function bifurcatedError({ address, driver }: PciDevice, what: string): PollmodeError | undefined {
+  if (driver === undefined || !isBifurcated(driver)) return undefined;
+  const message =
+    `${address} should not be ${what}: ${driver} shares it with programs, which get queues of their own through ` +
+    "libibverbs while the kernel keeps the interface";
+  const fix =
+    `leave it as it is, install rdma-core (modprobe ${driver.replace("_core", "_ib")} ib_uverbs) and name it to the ` +
+    `program: -a ${address}; --force gives it away as a whole, to a virtual machine for instance`;
+  return new PollmodeError("DEVICE_BIFURCATED", message, fix);
+}
+
+/** Mounted file systems, swap, and what stands on its disks: a group may have the machine's own. */
+function storageUses(machine: Machine, device: PciDevice): string[] {
+  if (device.class >>> 16 !== CLASS_STORAGE) return [];
+  const { sysfs } = machine;
+  const mounts = machine.readText("/proc/self/mountinfo") ?? "";
+  const swaps = machine.readText("/proc/swaps") ?? "";
+  return blockDevices(sysfs, device.address).flatMap((name) => {
+    const number = sysfs.readOptional(`class/block/${name}/dev`) ?? "";
+    // mountinfo, proc(5): the third word is the device's number, the fifth the place
+    const mounted = new RegExp(`^\\d+ \\d+ ${number} \\S+ (\\S+) `, "m").exec(mounts)?.[1];
+    return [
+      ...(mounted === undefined ? [] : [`/dev/${name} is mounted on ${mounted}`]),
+      ...(swaps.includes(`/dev/${name} `) ? [`/dev/${name} is swap`] : []),
+      ...sysfs.list(`class/block/${name}/holders`).map((holder) => `${holder} stands on /dev/${name}`),
+    ];
+  });
+}
+
+/** Disks and partitions below a PCI device. NVMe's multipath has them elsewhere, and below the device only paths. */
+function blockDevices(sysfs: Sysfs, address: string): string[] {
+  const controllers = sysfs.list(devicePath(address, "nvme"));
+  const paths = controllers.flatMap((name) => sysfs.list(devicePath(address, `nvme/${name}`)));
+  const spaces = paths.flatMap((name) => {
+    const [, subsystem, space] = /^nvme(\d+)c\d+n(\d+)$/.exec(name) ?? [];
+    return subsystem === undefined ? [] : [`nvme${subsystem}n${space}`];
+  });
+  return sysfs.list("class/block").filter((name) => {
+    const isOfSpace = spaces.includes(name.replace(/p\d+$/, ""));
+    return isOfSpace || targetOf(sysfs.path(`class/block/${name}`)).includes(`/${address}/`);
+  });
+}
+
+function targetOf(link: string): string {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return ""; // it went meanwhile
+  }
+}
