@@ -69,7 +69,10 @@ export default function balancer(context: pm.AppContext): pm.AppPoll {
 }
 
 async function main(vdev: string[]): Promise<void> {
-  if (vdev.length < 2) throw new Error("give a port to balance, and at least one to balance to");
+  if (vdev.length < 2) {
+    const fix = "node dist/examples/balancer.js net_af_packet0,iface=eth0 net_tap0,iface=a net_tap1,iface=b";
+    throw new pm.PollmodeError("USAGE", "name a port to balance, and at least one to balance to", fix);
+  }
   await using engine = await pm.Pollmode.start({ lcores: "0", noHuge: true, vdev });
   for (const port of engine.ports) {
     port.on("error", (error) => console.error(pm.describeError(error)));

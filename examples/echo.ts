@@ -116,4 +116,11 @@ async function main(path: string, seconds: number): Promise<void> {
   console.log(`${rxPackets} received, ${txPackets} answered`);
 }
 
-if (isMainThread) await main(process.argv[2] ?? "/tmp/echo.sock", Number(process.argv[3] ?? 86400));
+if (isMainThread) {
+  await main(process.argv[2] ?? "/tmp/echo.sock", Number(process.argv[3] ?? 86400)).catch(
+    (error: unknown) => {
+      console.error(describeError(error));
+      process.exitCode = 1;
+    },
+  );
+}

@@ -13,6 +13,7 @@ import {
   Ipv4,
   macOf,
   Pollmode,
+  PollmodeError,
   Udp,
 } from "pollmode";
 
@@ -73,10 +74,11 @@ export default function generator(context: AppContext): AppPoll {
   };
 }
 
-async function main([vdev = "", perSecond = 1000, bytes = 64, seconds = 1]: (
-  | string
-  | number
-)[]): Promise<void> {
+async function main([vdev, perSecond = 1000, bytes = 64, seconds = 1]: (string | number)[]): Promise<void> {
+  if (!vdev || ![perSecond, bytes, seconds].every((word) => Number(word) > 0)) {
+    const fix = "node dist/examples/generator.js net_ring0 1000000 64 2";
+    throw new PollmodeError("USAGE", "name a port; then packets a second, bytes, seconds, all above 0", fix);
+  }
   const job: Job = {
     perSecond: Number(perSecond),
     bytes: Math.min(2048, Math.max(60, Number(bytes))),

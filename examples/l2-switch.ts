@@ -10,11 +10,24 @@
 // Between network cards: net_af_packet0,iface=eth1, or a PCI address bound to vfio-pci. In testpmd, reloaded whenever
 // this file changes: pollmode testpmd --vdev=… -- --forward-mode=app=examples/l2-switch.ts
 import { isMainThread } from "node:worker_threads";
-import { type AppContext, type AppPoll, describeError, Ethernet, Mbuf, Pollmode } from "pollmode";
+import {
+  type AppContext,
+  type AppPoll,
+  describeError,
+  Ethernet,
+  Mbuf,
+  Pollmode,
+  PollmodeError,
+} from "pollmode";
 
 const BURST = 32;
 const AGE_MS = 300_000; // IEEE 802.1D, 7.9.2
 const TABLE_MAX = 16_384;
+
+interface SwitchOptions {
+  /** Shared: copies of flooded frames that there was no buffer for. */
+  readonly missed: Uint32Array;
+}
 
 interface Station {
   queue: number;
@@ -47,7 +60,7 @@ class Stations {
   }
 }
 
-/** The same frame in buffers of its own, segment by segment, drawn into pkts[at] …; 0 if the pool has none. */
+/** The same frame in buffers of its own, segment by segment, drawn into pkts[at] …; 0 if there are none just now. */
 function copy({ pkts, u8, u16, u32, alloc, data, length }: AppContext, mbuf: number, at: number): number {
   const segments = u16[(mbuf + Mbuf.NB_SEGS) >>> 1]!;
   if (alloc(segments, at) === 0) return 0;
@@ -71,6 +84,7 @@ export default function l2Switch(context: AppContext): AppPoll {
   // a reloaded switch goes on with what the old one has learned
   const stations = new Stations((context.state ??= new Map()) as Map<number, Station>);
   const ethernet = new Ethernet(u8);
+  const { missed = new Uint32Array(1) } = (context.options ?? {}) as Partial<SwitchOptions>;
   // the burst at hand taken apart: a list of packets for each queue pair
   const lists = queues.map(() => new Uint32Array(BURST));
   const counts = new Int32Array(queues.length);
@@ -85,6 +99,7 @@ export default function l2Switch(context: AppContext): AppPoll {
       if (queues[queue]!.port === queues[from]!.port || queues[queue]!.queue !== 0) continue;
       const twin = last < 0 ? 0 : copy(context, mbuf, BURST);
       if (twin !== 0) add(last, twin);
+      else if (last >= 0) missed[0]!++;
       last = queue;
     }
     if (last >= 0) add(last, mbuf);
@@ -134,6 +149,10 @@ export default function l2Switch(context: AppContext): AppPoll {
 }
 
 async function main(vdev: string[]): Promise<void> {
+  if (vdev.length < 2) {
+    const fix = "node dist/examples/l2-switch.js net_tap0,iface=swa net_tap1,iface=swb";
+    throw new PollmodeError("USAGE", "name the ports to switch between, two at least", fix);
+  }
   await using engine = await Pollmode.start({ lcores: "0", noHuge: true, vdev });
   for (const port of engine.ports) {
     port.on("error", (error) => console.error(describeError(error)));
@@ -141,9 +160,17 @@ async function main(vdev: string[]): Promise<void> {
     if (port.can("setPromiscuous")) await port.setPromiscuous(true);
     await port.start();
   }
-  await engine.run({ lcore: 0, app: import.meta.url, queues: engine.ports });
+  const options: SwitchOptions = { missed: new Uint32Array(new SharedArrayBuffer(4)) };
+  await engine.run({ lcore: 0, app: import.meta.url, queues: engine.ports, options });
   console.log(`switching between ${engine.ports.map(({ name }) => name).join(", ")}`);
   await new Promise((done) => process.once("SIGINT", done).once("SIGTERM", done));
+  await engine.stop(0);
+  for (const port of engine.ports) {
+    const { rxPackets, txPackets, rxMissed, rxNoMbuf, txRefused } = port.stats();
+    const dropped = rxMissed + rxNoMbuf + txRefused; // it drops what an output does not take
+    console.log(`${port.name}: ${rxPackets} received, ${txPackets} sent, ${dropped} dropped`);
+  }
+  console.log(`${options.missed[0]} copies missed`);
 }
 
 if (isMainThread) {

@@ -6,9 +6,13 @@
 // The whole work is done in WebAssembly: the mode io between the file's port and the other one.
 import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
-import { describeError, Pollmode } from "pollmode";
+import { describeError, Pollmode, PollmodeError } from "pollmode";
 
-async function main(file: string, vdev: string): Promise<void> {
+async function main(file: string | undefined, vdev: string | undefined): Promise<void> {
+  if (!file || !vdev) {
+    const fix = "node dist/examples/replay.js file.pcapng net_pcap1,tx_pcap=copy.pcap";
+    throw new PollmodeError("USAGE", "name a capture file and the port to send it by", fix);
+  }
   await using engine = await Pollmode.start({
     lcores: "0",
     noHuge: true,
@@ -26,7 +30,7 @@ async function main(file: string, vdev: string): Promise<void> {
   console.log(`${input.stats().rxPackets} packets read, ${output.stats().txPackets} sent`);
 }
 
-await main(process.argv[2] ?? "", process.argv[3] ?? "").catch((error: unknown) => {
+await main(process.argv[2], process.argv[3]).catch((error: unknown) => {
   console.error(describeError(error));
   process.exitCode = 1;
 });

@@ -57,7 +57,11 @@ function describeL4(
   return `${between} protocol ${protocol}`;
 }
 
-async function main(vdev: string): Promise<void> {
+async function main(vdev: string | undefined): Promise<void> {
+  if (!vdev) {
+    const fix = "node dist/examples/sniffer.js net_af_packet0,iface=eth0";
+    throw new pm.PollmodeError("USAGE", "name the port to look at", fix);
+  }
   await using engine = await pm.Pollmode.start({ lcores: "0", noHuge: true, vdev: [vdev] });
   const port = engine.port(0);
   await port.configure();
@@ -74,7 +78,7 @@ async function main(vdev: string): Promise<void> {
   if (packets.dropped.received > 0) console.error(`${packets.dropped.received} packets came too fast`);
 }
 
-await main(process.argv[2] ?? "").catch((error: unknown) => {
+await main(process.argv[2]).catch((error: unknown) => {
   console.error(pm.describeError(error));
   process.exitCode = 1;
 });

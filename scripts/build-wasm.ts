@@ -50,6 +50,7 @@ function copyDeclarations(): void {
     copyFileSync(join(root, `src/engine/assembly/${name}.as.ts`), join(folder, `${name}.ts`));
   }
   copyFileSync(join(root, "src/hot/mem.as.ts"), join(folder, "mem.ts"));
+  copyFileSync(join(root, "src/hot/simd.as.ts"), join(folder, "simd.ts"));
   copyFileSync(join(root, "src/hot/layout.ts"), join(folder, "layout.ts"));
 }
 

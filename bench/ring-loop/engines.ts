@@ -1,4 +1,5 @@
-// The same loop four times over one arena: C, WebAssembly, WebAssembly with the application in TypeScript, TypeScript.
+// The same loop five times over one arena: C, WebAssembly, WebAssembly with the application in AssemblyScript and in
+// TypeScript, TypeScript.
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +11,7 @@ import { attach } from "../../src/hot/mem.ts";
 import { MADV_HUGEPAGE } from "../../src/libc/abi.ts";
 import { repositoryRoot } from "../../test/beds/paths.ts";
 import { layoutFlags } from "./arena.ts";
-import { App, Arena, At, Queue } from "./layout.ts";
+import { App, Arena, At, Queue, Scratch } from "./layout.ts";
 import * as typescript from "./ring.ts";
 
 export const apps = { none: App.NONE, touch: App.TOUCH, macswap: App.MACSWAP } as const;
@@ -67,6 +68,7 @@ export function loadBench(): Bench {
   const engines = [
     nativeEngine(library, base),
     timed("wasm", nic, (batch, app) => wasm.drain(batch, app)),
+    timed("wasm + as app", nic, assemblyApplication(wasm, memory)),
     timed("wasm + ts app", nic, typescriptApplication(wasm, memory)),
     timed("typescript", nic, (batch, app) => typescript.drain(batch, app)),
   ];
@@ -102,9 +104,12 @@ function instantiate(memory: WebAssembly.Memory): Loop {
     const fix = `run node ${program} as a user who may write there`;
     throw new PollmodeError("ASC_FAILED", `bench/ring-loop/ring.ts does not compile: ${why}`, fix, { cause });
   }
-  const bytes = readFileSync(new URL("./ring.wasm", import.meta.url));
-  const imports = { memory, now: () => performance.now(), notify: () => {} };
-  return new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: imports }).exports as unknown as Loop;
+  return load<Loop>("ring.wasm", { memory, now: () => performance.now(), notify: () => {} });
+}
+
+function load<Exports>(file: string, env: Record<string, unknown>): Exports {
+  const module = new WebAssembly.Module(readFileSync(new URL(`./${file}`, import.meta.url)));
+  return new WebAssembly.Instance(module, { env }).exports as unknown as Exports;
 }
 
 /** C is timed in C: a call through koffi would be counted against it. */
@@ -138,6 +143,30 @@ function timed(name: string, nic: Nic, drain: Engine["drain"]): Engine {
       }
       return { ns: spentMs * 1e6, packets };
     },
+  };
+}
+
+/** An application's own module beside the engine's: an lcore gives it the same (src/lcore/app-wasm.ts). */
+function assemblyApplication(wasm: Loop, memory: WebAssembly.Memory): Engine["drain"] {
+  const u32 = new Uint32Array(memory.buffer);
+  const queue = () => At.QUEUE;
+  const { rxBurst, txBurst, freeBurst } = wasm;
+  const calls = { rxBurst, txBurst, mbufFreeBulk: freeBurst };
+  const places = {
+    rxQueue: queue,
+    txQueue: queue,
+    cache: queue,
+    burst: () => At.PKTS,
+    scratch: () => At.SCRATCH,
+  };
+  const app = load<{ init(): void; poll(): number }>("app.wasm", { memory, ...calls, ...places });
+  app.init();
+  return (batch, which) => {
+    u32[(At.SCRATCH + Scratch.BATCH) >>> 2] = batch;
+    u32[(At.SCRATCH + Scratch.APP) >>> 2] = which;
+    let total = 0;
+    for (let n = app.poll(); n !== 0; n = app.poll()) total += n;
+    return total;
   };
 }
 

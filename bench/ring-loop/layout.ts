@@ -85,6 +85,12 @@ export const enum App {
   MACSWAP = 2,
 }
 
+/** What app.as.ts is to do: words of its scratch memory. */
+export const enum Scratch {
+  BATCH = 0,
+  APP = 4,
+}
+
 /** Where everything lies in the bench's arena. */
 export const enum At {
   QUEUE = 0x1000,
@@ -93,6 +99,8 @@ export const enum At {
   PKTS = 0x4000,
   /** Frame offsets, for an application in TypeScript. */
   FRAMES = 0x5000,
+  /** Of the application in AssemblyScript. */
+  SCRATCH = 0x6000,
   RX_RING = 0x10000,
   TX_RING = 0x12000,
   RX_MBUFS = 0x14000,

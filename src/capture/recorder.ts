@@ -22,6 +22,7 @@ export interface CaptureOrigin {
   readonly snaplen: number;
 }
 
+/** What a capture has counted: packets. */
 export interface CaptureStats {
   /** Packets written. */
   readonly captured: number;

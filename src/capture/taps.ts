@@ -30,6 +30,7 @@ import { type BpfProgram, checkProgram, encodeProgram } from "./bpf.ts";
 import type { StampClock } from "./clock.ts";
 import { Ring, Tap } from "./layout.ts";
 
+/** `in`: what the port receives, `out`: what it sends. */
 export type CaptureDirection = "in" | "out" | "both";
 
 export interface TapOptions {

@@ -10,6 +10,7 @@ import { PollmodeError } from "../errors.ts";
 import type { Port } from "../ethdev/port.ts";
 import { CAPTURES_MAX } from "../limits.ts";
 
+/** What Pollmode.capture() records. Wrong values throw CAPTURE_OPTION, a wrong filter CAPTURE_FILTER. */
 export interface CaptureOptions {
   /** A file's path, or a stream, which is written to and not ended. */
   readonly write: string | Writable;
@@ -27,8 +28,9 @@ export interface CaptureOptions {
   readonly ringBytes?: number;
 }
 
-/** A capture that runs in the embedding program. */
-export interface Capture {
+/** A capture that runs in the embedding program. `await using` stops it. */
+export interface Capture extends AsyncDisposable {
+  /** Its counts so far. */
   readonly stats: CaptureStats;
   /** Resolves with the last counts when it has ended: stopped, complete, port closed. Rejects if it failed. */
   readonly done: Promise<CaptureStats>;
@@ -120,14 +122,18 @@ export class Captures {
     };
     const done = run();
     done.catch(() => {}); // who asks for it is told; nobody asking must not end the program
+    const stop = () => {
+      recorder.end();
+      return done;
+    };
     return {
       get stats() {
         return stats ?? recorder.stats;
       },
       done,
-      stop: () => {
-        recorder.end();
-        return done;
+      stop,
+      async [Symbol.asyncDispose]() {
+        await stop();
       },
     };
   }

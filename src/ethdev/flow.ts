@@ -27,39 +27,56 @@ type FieldValue<K> = K extends number ? number : Uint8Array;
 
 /** What a field is compared with: `spec` where `mask` has ones (default: all), or from `spec` to `last`. */
 export interface FlowMatch<T extends number | Uint8Array = number | Uint8Array> {
+  /** The value; of addresses its bytes, in network order. */
   readonly spec: T;
+  /** The highest value of a range that begins with `spec`. */
   readonly last?: T;
+  /** Ones where bits are compared. */
   readonly mask?: T;
 }
 
-/** `{ item: "udp", dst: { spec: 53 } }` */
+/**
+ * One header of a pattern and what its fields are to be: `{ item: "udp", dst: { spec: 53 } }`. Items and fields, as
+ * DPDK's testpmd spells them: `eth` (dst, src, type), `vlan` (tci, pcp, dei, vid, inner_type), `ipv4` (tos, ttl, proto,
+ * src, dst), `ipv6` (tc, flow, proto, hop, src, dst), `udp` (src, dst), `tcp` (src, dst, flags), `sctp` (src, dst, tag,
+ * cksum), `icmp` (type, code, ident, seq), `arp_eth_ipv4` (sha, spa, tha, tpa), `any` (num), `void`.
+ */
 export type FlowItem = {
   [N in FlowItemName]: { readonly item: N } & {
     readonly [F in keyof Items[N]]?: FlowMatch<FieldValue<Items[N][F]>>;
   };
 }[FlowItemName];
 
+/** What becomes of the packets that a pattern matches: `{ action: "queue", index: 1 }`. */
 export type FlowAction =
   | { readonly action: "queue"; readonly index: number }
   | { readonly action: "drop" | "passthru" | "count" | "flag" | "void" }
   | { readonly action: "mark"; readonly id: number }
   | { readonly action: "rss"; readonly queues: readonly number[] };
 
+/** A rule for PortFlow.create(): one direction at least, a pattern, and at least one action. */
 export interface FlowRule {
   /** Default 0. */
   readonly group?: number;
   /** 0, the default, comes first. */
   readonly priority?: number;
+  /** For packets that are received. */
   readonly ingress?: boolean;
+  /** For packets that are sent. */
   readonly egress?: boolean;
+  /** For packets between the functions of a device. */
   readonly transfer?: boolean;
+  /** Headers from the outermost in. */
   readonly pattern: readonly FlowItem[];
+  /** What is done, in this order. */
   readonly actions: readonly FlowAction[];
 }
 
 /** What a rule with the action `count` has counted. */
 export interface FlowCount {
+  /** Packets. */
   readonly hits: number;
+  /** Bytes of those packets. */
   readonly bytes: number;
 }
 

@@ -33,9 +33,11 @@ const TEXTS: Record<number, [name: string, text: string]> = {
   [QueueError.BAD_RING_FRAME]: ["BAD_RING_FRAME", "a frame in the kernel's ring reaches beyond its slot"],
 };
 
+/** Why a queue stopped itself. The error code of the port's event is `QUEUE_` and the name (docs/errors.md). */
 export interface QueueFault {
-  /** QueueError's name. */
+  /** `BAD_USED_ID`. */
   readonly name: string;
+  /** The same in words. */
   readonly text: string;
   /** The value that was wrong. */
   readonly argument: number;

@@ -5,25 +5,34 @@ import type { LcoreControl } from "../lcore/lcores.ts";
 import { BURST_MAX, STREAMS_MAX } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 
+/** One stream's counters (Pollmode.forward), since it was started. */
 export interface StreamCounters {
-  /** Arena offsets of its queues' blocks; 0: none. */
+  /** Arena offset of its receive queue's block, as Port.rxQueues has it; 0: none. */
   readonly rxQueue: number;
+  /** Arena offset of its transmit queue's block, as Port.txQueues has it; 0: none. */
   readonly txQueue: number;
+  /** Packets that it received. */
   readonly rxPackets: number;
+  /** Packets that it sent. */
   readonly txPackets: number;
   /** Packets that transmit refused and that were given back. */
   readonly txDropped: number;
   /** Packets that the mode itself gave back: for icmpecho what it does not answer. */
   readonly rxDropped: number;
-  /** csum: packets that came with a wrong IPv4 header checksum, with a wrong TCP or UDP checksum. */
+  /** csum: packets that came with a wrong IPv4 header checksum. */
   readonly badIpChecksum: number;
+  /** csum: packets that came with a wrong TCP or UDP checksum. */
   readonly badL4Checksum: number;
-  /** Bursts by the packets that were received, and sent; undefined unless `recordBursts`. 32-bit: they wrap. */
+  /** Bursts by the packets that were received; undefined unless `recordBursts`. 32-bit: they wrap. */
   readonly rxBursts: Uint32Array | undefined;
+  /** Bursts by the packets that were sent; undefined unless `recordBursts`. 32-bit: they wrap. */
   readonly txBursts: Uint32Array | undefined;
 }
 
-/** The streams of an lcore in the order in which they were given to it. */
+/**
+ * The streams of an lcore in the order in which they were given to it:
+ * `readStreams(engine.arena, engine.lcores.byId(0))`.
+ */
 export function readStreams(arena: Arena, lcore: LcoreControl): StreamCounters[] {
   const count = Math.min(lcore.get(Lcore.STREAMS), STREAMS_MAX);
   const first = lcore.get(Lcore.STREAM);
@@ -52,8 +61,8 @@ function readStream({ u32, f64 }: Arena, at: number): StreamCounters {
 }
 
 /**
- * Ages of the stamped packets that came to an lcore since it was made: packets by bucket of ns, whose bounds
- * telemetry/histogram.ts knows. 32-bit: they wrap.
+ * Ages of the stamped packets (`stamp`, `latency` of a stream) that came to an lcore since it was made: packets by
+ * bucket of ns, whose bounds src/telemetry/histogram.ts knows. 32-bit: they wrap.
  */
 export function readLatency({ u32 }: Arena, lcore: LcoreControl): Uint32Array {
   const start = lcore.get(Lcore.LATENCY_HISTOGRAM) >>> 2;

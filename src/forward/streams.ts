@@ -17,9 +17,13 @@ import { bound, type StreamOptions } from "./streams/spec.ts";
 import { checkWatch, prepareWatch } from "./streams/watch.ts";
 
 export { udpTemplate } from "./streams/generate.ts";
-export type { NoisyOptions, SequenceOptions } from "./streams/spec.ts";
 
+/**
+ * What a stream does (Pollmode.forward): a forwarding mode between two queues, and that mode's options. Errors:
+ * FORWARD_MODE, FORWARD_OPTION, QUEUE_UNKNOWN.
+ */
 export interface StreamSpec extends StreamOptions {
+  /** docs/forwarding.md says what each does. */
   mode: ModeName;
 }
 
@@ -64,7 +68,9 @@ const MODES = {
   "seq-check": { mode: Mode.SEQ_CHECK, rx: true, tx: false, ...sequence },
 } as const satisfies Record<string, ModeControl>;
 
+/** A forwarding mode that runs in WebAssembly: `io`, `macswap` and all others in `modeNames`. */
 export type ModeName = keyof typeof MODES;
+/** All forwarding modes. */
 export const modeNames = Object.keys(MODES) as ModeName[];
 
 export interface Assignment {

@@ -5,26 +5,35 @@ import type { LcoreControl } from "../lcore/lcores.ts";
 import type { Arena } from "../memory/arena.ts";
 import { VerboseRing, VerboseSlot } from "./watch.ts";
 
+/** A packet that a stream with `verbose` has set aside to be shown. */
 export interface VerbosePacket {
+  /** Who handled it. */
   readonly lcore: number;
+  /** In by the port, or out. */
   readonly way: "received" | "sent";
+  /** The port's number. */
   readonly port: number;
+  /** The queue's number. */
   readonly queue: number;
-  /** Packets of the burst that it was in, and its place there, from 0. Sent: of those that were to be sent. */
+  /** Packets of the burst that it was in. Sent: of those that were to be sent. */
   readonly burst: number;
+  /** Its place in the burst, from 0. */
   readonly index: number;
-  /** Bytes of the whole packet, and its segments. */
+  /** Bytes of the whole packet. */
   readonly length: number;
+  /** mbufs that it lies in. */
   readonly segments: number;
-  /** OlFlag bits (layout.ts). */
+  /** OlFlag bits. */
   readonly olFlags: number;
-  /** Meant where olFlags says so. */
+  /** The hash of receive-side scaling. Meant where olFlags has RX_RSS_HASH. */
   readonly rssHash: number;
+  /** The 802.1Q tag that was taken off. Meant where olFlags has RX_VLAN_STRIPPED. */
   readonly vlanTci: number;
   /** The first bytes, 192 at most. */
   readonly data: Uint8Array;
 }
 
+/** What drainVerbose() found. */
 export interface VerboseDrain {
   /** By lcore, in the order in which each put them there. */
   readonly packets: readonly VerbosePacket[];
@@ -32,7 +41,10 @@ export interface VerboseDrain {
   readonly missed: number;
 }
 
-/** Takes out all packets that these lcores set aside. May be called at any time, running or not. */
+/**
+ * Takes out all packets that these lcores set aside: `drainVerbose(engine.arena, engine.lcores.all)`. May be called at
+ * any time, running or not.
+ */
 export function drainVerbose(arena: Arena, lcores: readonly LcoreControl[]): VerboseDrain {
   const packets: VerbosePacket[] = [];
   let missed = 0;

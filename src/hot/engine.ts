@@ -25,6 +25,8 @@ export interface Hot {
   swapMacs(p: number): void;
   writeMbuf(mbuf: number, data: number, length: number, origin: number): void;
 }
+
+/** What poll loops run as: WebAssembly, or the same sources as JavaScript, which a debugger can step through. */
 export type EngineName = "wasm" | "ts";
 
 /** System calls on arena offsets; each returns -errno when it fails (src/libc/hot-files.ts). */

@@ -23,15 +23,23 @@ import type { Zone } from "../memory/zone.ts";
 import { commonClock, monotonicMs } from "./clock.ts";
 import type { AppModule, Launch, LcoreTask, ReloadAnswer } from "./task.ts";
 
+/** How an lcore is: `engine.lcores.byId(0).status()`, and what the events lcoreStalled and lcoreFailed tell. */
 export interface LcoreStatus {
+  /** Its number. */
   readonly lcore: number;
+  /** Where its thread may run. */
   readonly cpus: readonly number[];
+  /** `waiting`: for work. `stalled`: it runs, but its heartbeat has stood still for a second. `failed`: it threw. */
   readonly state: "starting" | "waiting" | "running" | "stalled" | "failed" | "ended";
   /** Why it failed or stalled. */
   readonly reason: string | undefined;
+  /** Grows every 256 polls. 32-bit: it wraps. */
   readonly heartbeat: number;
+  /** Turns of its loop. */
   readonly polls: number;
+  /** Turns that brought no packet. */
   readonly emptyPolls: number;
+  /** Packets that it received, or that its application says it handled. */
   readonly packets: number;
   /** Times it slept until a packet's interrupt (rxInterrupt). */
   readonly sleeps: number;

@@ -20,13 +20,17 @@ export interface LcoreTask {
   readonly port: MessagePort;
 }
 
-/** One queue pair of a port, as an application's lcore serves it. Arena offsets of queue blocks; 0: none. */
+/** One queue pair of a port, as an application's lcore serves it. */
 export interface AppQueue {
+  /** The port's number. */
   readonly port: number;
+  /** The pair's number, from 0 on. */
   readonly queue: number;
+  /** Arena offset of the receive queue's block; 0: there is none. */
   readonly rx: number;
+  /** Arena offset of the transmit queue's block; 0: there is none. */
   readonly tx: number;
-  /** The port's MAC address. */
+  /** The port's MAC address, 6 bytes. */
   readonly mac: Uint8Array;
 }
 
@@ -89,7 +93,9 @@ export interface AppFailure {
 
 /** What an application in TypeScript sees: packets are numbers (mbufs), their fields and data lie in typed arrays. */
 export interface AppContext {
+  /** The lcore that it runs on. */
   readonly lcore: number;
+  /** The queue pairs to be served, in the order of AppLaunch.queues. */
   readonly queues: readonly AppQueue[];
   /** Whatever the launcher passed; structured-cloneable. */
   readonly options: unknown;
@@ -98,24 +104,30 @@ export interface AppContext {
    * factory is called is the successor's too, by reference. undefined in the first.
    */
   state: unknown;
-  /** The arena. Mbuf fields: `u32[(mbuf + Mbuf.DATA) >>> 2]`, and so on (layout.ts). */
+  /** The arena by bytes: a packet's are `u8[data(mbuf)]` and on. */
   readonly u8: Uint8Array;
+  /** The arena by words of 16 bits: `u16[(mbuf + Mbuf.PORT) >>> 1]`. */
   readonly u16: Uint16Array;
+  /** The arena by words of 32 bits: `u32[(mbuf + Mbuf.PKT_LEN) >>> 2]`. */
   readonly u32: Uint32Array;
+  /** The arena by numbers of 64 bits. */
   readonly f64: Float64Array;
   /** The burst at hand: `pkts[k]` is an mbuf. */
   readonly pkts: Uint32Array;
-  /** Receives up to `n` packets into `pkts`; they are the application's then. */
+  /** Receives up to `n` packets (512 at most) into `pkts`; they are the application's then. Returns how many. */
   rxBurst(queue: AppQueue, n: number): number;
   /** Sends pkts[from] … pkts[from + n - 1]. Returns how many were taken; the others are still the application's. */
   txBurst(queue: AppQueue, n: number, from?: number): number;
   /** Gives pkts[from] … pkts[from + n - 1] back to the pool. */
   free(n: number, from?: number): void;
-  /** Draws `n` empty mbufs into pkts[from] …: all or none. */
+  /**
+   * Draws `n` empty mbufs into pkts[from] …: all or none. Returns `n` or 0. Lcores share the pool and never wait for
+   * one another: 0 also means that another one is at it just now, and that the next poll() will have them.
+   */
   alloc(n: number, from?: number): number;
   /** Arena offset of a packet's first byte. */
   data(mbuf: number): number;
-  /** Bytes of a packet. */
+  /** Bytes of a packet, all of its segments. */
   length(mbuf: number): number;
   /** Makes a packet of one segment `bytes` long. */
   setLength(mbuf: number, bytes: number): void;
@@ -126,6 +138,7 @@ export type AppPoll = () => number;
 
 /** An application with something to do at its end. */
 export interface App {
+  /** Called for ever. */
   poll: AppPoll;
   /**
    * Called between two bursts, after the last poll(): the application gives back the packets that it still holds. With

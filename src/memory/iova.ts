@@ -9,6 +9,7 @@ import { pin, unpin } from "../libc/pin.ts";
 import { HUGEPAGE_BYTES, PAGE_BYTES } from "../limits.ts";
 import type { Zone } from "./zone.ts";
 
+/** Addresses that devices are given: `va`, behind an IOMMU; `pa`, physical ones. */
 export type IovaMode = "va" | "pa";
 
 /** What is added to an arena offset in VA mode. */

@@ -8,13 +8,13 @@ export function formatMac(mac: number): string {
     .replace(/..(?!$)/g, "$&:");
 }
 
-/** A MAC address as a number; undefined where the text is none. */
+/** A MAC address (`02:00:00:00:00:07`) as a number below 2^48; undefined where the text is none. */
 export function parseMac(text: string): number | undefined {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined;
   return Number.parseInt(text.replaceAll(":", ""), 16);
 }
 
-/** Of 6 bytes, such as Port.mac. */
+/** A MAC address of 6 bytes, such as Port.mac, as a number below 2^48. */
 export function macOf(bytes: Uint8Array): number {
   return bytes.subarray(0, 6).reduce((mac, byte) => mac * 256 + byte, 0);
 }
@@ -24,7 +24,7 @@ export function formatIpv4(address: number): string {
   return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
 }
 
-/** An IPv4 address as a number; undefined where the text is none. */
+/** An IPv4 address (`10.0.0.1`) as a number below 2^32; undefined where the text is none. */
 export function parseIpv4(text: string): number | undefined {
   const parts = text.split(".");
   const fits =

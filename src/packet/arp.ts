@@ -2,11 +2,13 @@
 import { EtherType } from "./ethernet.ts";
 import { Header } from "./header.ts";
 
+/** Arp.operation. */
 export const ArpOperation = { REQUEST: 1, REPLY: 2 } as const;
 
 const BYTES = 28;
 const ETHERNET = 1;
 
+/** A view of ARP for IPv4 over Ethernet (RFC 826). */
 export class Arp extends Header {
   /** False for other protocols than IPv4 over Ethernet, too. */
   move(at: number, end: number): boolean {
@@ -14,6 +16,7 @@ export class Arp extends Header {
     return this.word(0) === ETHERNET && this.word(2) === EtherType.IPV4 && this.word(4) === 0x0604;
   }
 
+  /** ArpOperation. */
   get operation(): number {
     return this.word(6);
   }
@@ -21,6 +24,7 @@ export class Arp extends Header {
     this.setWord(6, operation);
   }
 
+  /** A number below 2^48. */
   get senderMac(): number {
     return this.mac(8);
   }
@@ -36,6 +40,7 @@ export class Arp extends Header {
     this.setLong(14, address);
   }
 
+  /** A number below 2^48; of no meaning in a request. */
   get targetMac(): number {
     return this.mac(18);
   }
@@ -43,6 +48,7 @@ export class Arp extends Header {
     this.setMac(18, mac);
   }
 
+  /** IPv4, as a number. */
   get targetIp(): number {
     return this.long(24);
   }

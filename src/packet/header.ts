@@ -6,6 +6,10 @@
 // move() says whether the whole header lies before `end` and makes sense; only then are the fields of use. They are in
 // network order on the wire and numbers here.
 
+/**
+ * What all views of headers have in common. A view is made once and moved from packet to packet: moving and reading
+ * allocate nothing. Fields are numbers in host order; they are of use only after a move() that returned true.
+ */
 export abstract class Header {
   protected readonly u8: Uint8Array;
   /** Where the header begins: an offset into the bytes that the view was made over. */

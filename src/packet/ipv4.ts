@@ -7,6 +7,7 @@ export const IpProtocol = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58 } as const;
 
 const BYTES_MIN = 20;
 
+/** A view of an IPv4 header (RFC 791), options included: 20 to 60 bytes. */
 export class Ipv4 extends Header {
   /** `end` becomes the datagram's, without the padding that Ethernet may have added. */
   move(at: number, end: number): boolean {
@@ -18,10 +19,12 @@ export class Ipv4 extends Header {
     return true;
   }
 
+  /** 20 to 60. */
   get headerBytes(): number {
     return (this.byte(0) & 15) << 2;
   }
 
+  /** Differentiated services code point (RFC 2474), 0 to 63. */
   get dscp(): number {
     return this.byte(1) >>> 2;
   }
@@ -34,6 +37,7 @@ export class Ipv4 extends Header {
     this.setWord(2, bytes);
   }
 
+  /** The same in all fragments of a datagram. */
   get identification(): number {
     return this.word(4);
   }
@@ -41,6 +45,7 @@ export class Ipv4 extends Header {
     this.setWord(4, id);
   }
 
+  /** The flag DF. */
   get dontFragment(): boolean {
     return (this.byte(6) & 0x40) !== 0;
   }
@@ -55,20 +60,22 @@ export class Ipv4 extends Header {
     return (this.word(6) & 0x1fff) !== 0;
   }
 
+  /** Time to live. Setting it changes the checksum along (RFC 1624). */
   get ttl(): number {
     return this.byte(8);
   }
-  /** The checksum follows. */
   set ttl(ttl: number) {
     const before = this.word(8);
     this.setByte(8, ttl);
     this.checksum = updateChecksum(this.checksum, before, this.word(8));
   }
 
+  /** IpProtocol of what it carries. */
   get protocol(): number {
     return this.byte(9);
   }
 
+  /** Over the header. */
   get checksum(): number {
     return this.word(10);
   }
@@ -76,6 +83,7 @@ export class Ipv4 extends Header {
     this.setWord(10, checksum);
   }
 
+  /** A number below 2^32: formatIpv4(). */
   get source(): number {
     return this.long(12);
   }
@@ -83,6 +91,7 @@ export class Ipv4 extends Header {
     this.setLong(12, address);
   }
 
+  /** A number below 2^32. */
   get destination(): number {
     return this.long(16);
   }

@@ -8,11 +8,13 @@ const ROUTING = 43;
 const FRAGMENT = 44;
 const DESTINATION = 60;
 
+/** A view of an IPv6 header (RFC 8200): 40 bytes, and the extension headers behind them. */
 export class Ipv6 extends Header {
-  /** Of what stands at `payload`, behind the extension headers. */
+  /** IpProtocol of what stands at `payload`, behind the extension headers. */
   protocol = 0;
-  /** Any fragment; not the first, where no TCP or UDP header follows. */
+  /** Any fragment, the first one included. */
   isFragment = false;
+  /** Not the first: no TCP or UDP header follows. */
   isLaterFragment = false;
 
   /** `payload` is behind hop-by-hop, routing, fragment and destination headers; false where one is cut off. */
@@ -48,10 +50,12 @@ export class Ipv6 extends Header {
     return true;
   }
 
+  /** 0 to 255; its upper 6 bits are the DSCP. */
   get trafficClass(): number {
     return (this.word(0) >>> 4) & 255;
   }
 
+  /** 0 to 2^20 - 1. */
   get flowLabel(): number {
     return this.long(0) & 0xfffff;
   }
@@ -64,6 +68,7 @@ export class Ipv6 extends Header {
     this.setWord(4, bytes);
   }
 
+  /** As IPv4's time to live. There is no header checksum. */
   get hopLimit(): number {
     return this.byte(7);
   }
@@ -71,18 +76,20 @@ export class Ipv6 extends Header {
     this.setByte(7, hops);
   }
 
-  /** Where the addresses begin: 16 bytes each. */
+  /** Where the source address begins: 16 bytes. */
   get sourceAt(): number {
     return this.at + 8;
   }
+  /** Where the destination address begins: 16 bytes. */
   get destinationAt(): number {
     return this.at + 24;
   }
 
-  /** The addresses' 32-bit words, k from 0 to 3, the first one first. */
+  /** The source address's 32-bit word `k`, 0 to 3, the first one first. */
   sourceWord(k: number): number {
     return this.long(8 + 4 * k);
   }
+  /** The destination address's 32-bit word `k`, 0 to 3, the first one first. */
   destinationWord(k: number): number {
     return this.long(24 + 4 * k);
   }

@@ -9,5 +9,6 @@ export { IpProtocol, Ipv4 } from "./ipv4.ts";
 export { Ipv6 } from "./ipv6.ts";
 export { Tcp, TcpFlag } from "./tcp.ts";
 export { TOEPLITZ_KEY, ToeplitzHash } from "./toeplitz.ts";
+export { type PseudoHeader, Transport } from "./transport.ts";
 export { Udp } from "./udp.ts";
 export { Vlan } from "./vlan.ts";

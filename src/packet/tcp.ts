@@ -3,8 +3,10 @@ import { Transport } from "./transport.ts";
 
 const BYTES_MIN = 20;
 
+/** Bits of Tcp.flags. */
 export const TcpFlag = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16, URG: 32, ECE: 64, CWR: 128 } as const;
 
+/** A view of a TCP header (RFC 9293), options included: 20 to 60 bytes. */
 export class Tcp extends Transport {
   move(at: number, end: number): boolean {
     if (!this.place(at, end, BYTES_MIN)) return false;
@@ -13,6 +15,7 @@ export class Tcp extends Transport {
     return headerBytes >= BYTES_MIN && this.payload <= end;
   }
 
+  /** 0 to 65535. */
   get sourcePort(): number {
     return this.word(0);
   }
@@ -20,6 +23,7 @@ export class Tcp extends Transport {
     this.setWord(0, port);
   }
 
+  /** 0 to 65535. */
   get destinationPort(): number {
     return this.word(2);
   }
@@ -27,6 +31,7 @@ export class Tcp extends Transport {
     this.setWord(2, port);
   }
 
+  /** Number of the first byte it carries. */
   get sequence(): number {
     return this.long(4);
   }
@@ -34,6 +39,7 @@ export class Tcp extends Transport {
     this.setLong(4, sequence);
   }
 
+  /** Number of the next byte that its sender expects; meant with the flag ACK. */
   get acknowledgement(): number {
     return this.long(8);
   }
@@ -41,6 +47,7 @@ export class Tcp extends Transport {
     this.setLong(8, sequence);
   }
 
+  /** 20 to 60. */
   get headerBytes(): number {
     return (this.byte(12) >>> 4) << 2;
   }
@@ -53,6 +60,7 @@ export class Tcp extends Transport {
     this.setByte(13, flags);
   }
 
+  /** As it stands there: not scaled (RFC 7323). */
   get window(): number {
     return this.word(14);
   }
@@ -60,6 +68,7 @@ export class Tcp extends Transport {
     this.setWord(14, bytes);
   }
 
+  /** Over pseudo header, header and payload. */
   get checksum(): number {
     return this.word(16);
   }
@@ -67,6 +76,7 @@ export class Tcp extends Transport {
     this.setWord(16, checksum);
   }
 
+  /** The urgent pointer; meant with the flag URG. */
   get urgent(): number {
     return this.word(18);
   }

@@ -10,12 +10,14 @@ export const TOEPLITZ_KEY: Uint8Array = Uint8Array.from(
   ].flat(),
 );
 
+/** The hash of receive-side scaling, for one key. Making it takes a table of 256 words a byte of input. */
 export class ToeplitzHash {
   /** By position and byte. */
   private readonly table: Uint32Array;
   /** The longest input, bytes. */
   readonly inputBytes: number;
 
+  /** Throws RangeError for a key of less than 5 bytes. */
   constructor(key: Uint8Array = TOEPLITZ_KEY) {
     this.inputBytes = key.length - 4;
     if (this.inputBytes < 1) throw new RangeError(`a Toeplitz key of ${key.length} bytes: at least 5`);
@@ -31,7 +33,7 @@ export class ToeplitzHash {
 
   /**
    * Hash of `n` bytes that stand at `position` of the whole input, added to `hash`: addresses first, at 0, then the two
-   * ports behind them.
+   * ports behind them. Throws RangeError beyond `inputBytes`.
    */
   add(u8: Uint8Array, from: number, n: number, position = 0, hash = 0): number {
     if (position + n > this.inputBytes) throw new RangeError(`more than ${this.inputBytes} bytes to hash`);

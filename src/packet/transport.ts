@@ -4,10 +4,13 @@ import { Header } from "./header.ts";
 
 /** What gives the pseudo header's sum: Ipv4, Ipv6. */
 export interface PseudoHeader {
+  /** The sum, not folded. */
   readonly pseudoSum: number;
 }
 
+/** TCP's and UDP's part in common: a checksum over pseudo header, header and payload. */
 export abstract class Transport extends Header {
+  /** As it stands there. */
   abstract checksum: number;
 
   /** 0 where the checksum is right. `ip` is the view of the header before this one. */
@@ -15,6 +18,7 @@ export abstract class Transport extends Header {
     return foldChecksum(sumBytes(this.u8, this.at, this.end, ip.pseudoSum));
   }
 
+  /** Writes the checksum of the packet as it stands. */
   fillChecksum(ip: PseudoHeader): void {
     this.checksum = 0;
     this.checksum = this.verify(ip);

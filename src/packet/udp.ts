@@ -3,6 +3,7 @@ import { type PseudoHeader, Transport } from "./transport.ts";
 
 const BYTES = 8;
 
+/** A view of a UDP header (RFC 768): 8 bytes. */
 export class Udp extends Transport {
   /** `end` becomes the datagram's. */
   move(at: number, end: number): boolean {
@@ -13,6 +14,7 @@ export class Udp extends Transport {
     return true;
   }
 
+  /** 0 to 65535. */
   get sourcePort(): number {
     return this.word(0);
   }
@@ -20,6 +22,7 @@ export class Udp extends Transport {
     this.setWord(0, port);
   }
 
+  /** 0 to 65535. */
   get destinationPort(): number {
     return this.word(2);
   }

@@ -8,6 +8,7 @@ import { captureFault } from "./fault.ts";
 import { Block, FileHeader, InterfaceOption, Magic, Option, PacketOption, Record } from "./format.ts";
 import { BlockWalker, padded, type RawBlock } from "./pcapng.ts";
 
+/** A packet of a capture file, as readPackets() gives it. */
 export interface CapturedPacket {
   /** Nanoseconds since 1970; undefined where the file has none (a simple packet block). */
   readonly stampNs: bigint | undefined;
@@ -21,7 +22,9 @@ export interface CapturedPacket {
   readonly linkType: number;
   /** Where its record or block begins. */
   readonly offset: number;
+  /** Whether it was received or sent, where the file says so (pcapng). */
   readonly direction?: "in" | "out";
+  /** Of a pcapng packet block. */
   readonly comment?: string;
 }
 
@@ -239,7 +242,10 @@ export class PacketReader {
   }
 }
 
-/** The packets of a pcap or pcapng file, or of a stream. What is wrong with it is thrown after those before it. */
+/**
+ * The packets of a pcap or pcapng file (its path), or of a stream of bytes. What is wrong with it is thrown after those
+ * before it: PCAP_FORMAT, PCAP_CORRUPT, PCAP_TRUNCATED; a file that cannot be read rejects with Node.js' own error.
+ */
 export async function* readPackets(
   source: string | AsyncIterable<Uint8Array>,
 ): AsyncGenerator<CapturedPacket, void, undefined> {

@@ -1,12 +1,19 @@
-// Frames between two threads, one on each side: a ring of bytes in a SharedArrayBuffer. A record is the frame's length
-// and its bytes, a multiple of 4; one that does not fit before the ring's end begins at its start.
+// Frames between two threads, one on each side: a ring of bytes in a SharedArrayBuffer. A record is a word of 8 bytes
+// with the frame's length and the frame's bytes, a multiple of 8: V8 copies shared memory by words only where both
+// sides are aligned alike. A record that does not fit before the ring's end begins at its start.
 const HEAD = 0;
 const TAIL = 1;
 const DROPPED = 2;
 const CLOSED = 3;
 const HEADER_BYTES = 64;
+/** set() and its view cost as much as so many bytes copied one by one. */
+const COPIED_BY_BYTE_MAX = 64;
+const LENGTH_BYTES = 8;
 /** In the place of a length: go on at the start. */
 const WRAP = -1;
+
+/** Of a frame of `n` bytes. */
+const recordBytes = (n: number) => LENGTH_BYTES + ((n + 7) & ~7);
 
 export class FrameRing {
   readonly buffer: SharedArrayBuffer;
@@ -26,7 +33,7 @@ export class FrameRing {
 
   /** Adds u8[from] … u8[from + n - 1]; false if there is no room. notify() tells the reader. */
   push(u8: Uint8Array, from: number, n: number): boolean {
-    const need = 4 + ((n + 3) & ~3);
+    const need = recordBytes(n);
     const head = Atomics.load(this.words, HEAD);
     let tail = this.words[TAIL]!;
     const at = tail & (this.bytes - 1);
@@ -38,7 +45,8 @@ export class FrameRing {
     }
     const to = tail & (this.bytes - 1);
     this.lengths[to >>> 2] = n;
-    for (let k = 0; k < n; k++) this.u8[to + 4 + k] = u8[from + k]!;
+    if (n > COPIED_BY_BYTE_MAX) this.u8.set(u8.subarray(from, from + n), to + LENGTH_BYTES);
+    else for (let k = 0; k < n; k++) this.u8[to + LENGTH_BYTES + k] = u8[from + k]!;
     Atomics.store(this.words, TAIL, (tail + need) | 0);
     return true;
   }
@@ -54,7 +62,7 @@ export class FrameRing {
       if (head === Atomics.load(this.words, TAIL)) return undefined;
       const at = head & (this.bytes - 1);
       const bytes = this.lengths[at >>> 2]!;
-      if (bytes !== WRAP) return { at: at + 4, bytes };
+      if (bytes !== WRAP) return { at: at + LENGTH_BYTES, bytes };
       Atomics.store(this.words, HEAD, (head + this.bytes - at) | 0);
     }
   }
@@ -64,7 +72,7 @@ export class FrameRing {
   }
 
   skip(bytes: number): void {
-    Atomics.store(this.words, HEAD, (this.words[HEAD]! + 4 + ((bytes + 3) & ~3)) | 0);
+    Atomics.store(this.words, HEAD, (this.words[HEAD]! + recordBytes(bytes)) | 0);
     Atomics.notify(this.words, HEAD);
   }
 
@@ -72,9 +80,9 @@ export class FrameRing {
   take(): Uint8Array | undefined {
     const next = this.peek();
     if (!next) return undefined;
-    const frame = this.u8.slice(next.at, next.at + next.bytes);
+    const frame = this.u8.slice(next.at, next.at + next.bytes); // into a buffer of its own, not a shared one
     this.skip(next.bytes);
-    return new Uint8Array(frame);
+    return frame;
   }
 
   /** Resolves when there may be a frame, or the ring was closed. */

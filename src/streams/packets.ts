@@ -8,9 +8,11 @@ import type { Pollmode } from "../pollmode.ts";
 import type { BridgeOptions } from "./bridge-app.ts";
 import { FrameRing } from "./frame-ring.ts";
 
+/** What PacketStream.open() serves. */
 export interface PacketStreamOptions {
   /** Which lcore serves the port's queues; it waits for work. */
   lcore: number;
+  /** Configured and started. */
   port: Port;
   /** Received frames that may wait to be read, bytes; a power of two. More are dropped and counted. Default 4 MiB. */
   ringBytes?: number;
@@ -18,6 +20,10 @@ export interface PacketStreamOptions {
 
 const WRITE_WAIT_MS = 10;
 
+/**
+ * A port's frames as an async iterator and as Node.js streams, for programs that do not need speed. Each frame costs
+ * two copies, an object and its part of the event loop; frames are Uint8Arrays without CRC.
+ */
 export class PacketStream implements AsyncDisposable {
   private readonly engine: Pollmode;
   private readonly lcore: number;
@@ -31,7 +37,10 @@ export class PacketStream implements AsyncDisposable {
     this.output = new FrameRing(bytes);
   }
 
-  /** Serves all queues of a started port; frames are sent by its first transmit queue. */
+  /**
+   * Serves all queues of a started port; frames are sent by its first transmit queue. Errors: STREAM_RING, LCORE_BUSY,
+   * QUEUE_BUSY.
+   */
   static async open(engine: Pollmode, options: PacketStreamOptions): Promise<PacketStream> {
     const { lcore, port, ringBytes = STREAM_RING_BYTES } = options;
     if (!Number.isInteger(Math.log2(ringBytes)) || ringBytes < 1 << 17 || ringBytes > 1 << 30) {
@@ -50,7 +59,7 @@ export class PacketStream implements AsyncDisposable {
     return { received: this.input.dropped, sent: this.output.dropped };
   }
 
-  /** Received frames, until close(). Each is a copy and the reader's. */
+  /** `for await (const frame of stream)`: received frames, until close(). Each is a copy and the reader's. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array, void, undefined> {
     while (!this.input.closed) {
       const frame = this.input.take();
@@ -59,7 +68,10 @@ export class PacketStream implements AsyncDisposable {
     }
   }
 
-  /** Queues a frame for sending; resolves when it has room, not when it is on the wire. Throws after close(). */
+  /**
+   * Queues a frame for sending, from 14 to 16384 bytes (STREAM_FRAME); resolves when it has room, not when it is on the
+   * wire. Rejects after close() (STREAM_CLOSED).
+   */
   async send(frame: Uint8Array): Promise<void> {
     if (frame.length < 14 || frame.length > 16384) {
       const message = `a frame of ${frame.length} bytes`;
@@ -95,6 +107,7 @@ export class PacketStream implements AsyncDisposable {
     await this.engine.stop(this.lcore);
   }
 
+  /** For `await using`: close(). */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

@@ -6,12 +6,17 @@ import type { Arena } from "../memory/arena.ts";
 
 /** One lcore's counters: a reading, or the difference or sum of readings. */
 export interface LcoreCounters {
+  /** Turns of its loop. */
   readonly polls: number;
+  /** Turns that brought no packet. */
   readonly emptyPolls: number;
+  /** Packets that it received. */
   readonly packets: number;
-  /** Clocked polls that brought packets: their time, the packets, their number. */
+  /** ns that those clocked polls took which brought packets. One round in 64 is clocked. */
   readonly busyNs: number;
+  /** The packets that those polls brought. */
   readonly busyPackets: number;
+  /** How many polls those were. */
   readonly busyPolls: number;
   /** Longest time between two rounds of 256 polls, since last cleared. */
   readonly roundNsMax: number;

@@ -12,6 +12,7 @@ import { HTTP_CLIENTS_MAX, HTTP_TIMEOUT_MS } from "../limits.ts";
 import { LiveReadings } from "./live.ts";
 import type { SnapshotSource } from "./snapshot.ts";
 
+/** Where serveTelemetry() listens. */
 export interface TelemetryOptions {
   /** Address or name to listen at. Default 127.0.0.1; `0.0.0.0` and `::` are open to the network. */
   host?: string;
@@ -23,9 +24,11 @@ export interface TelemetryOptions {
   warn?: (text: string) => void;
 }
 
-export interface TelemetryServer {
+/** A server that answers until it is closed, by close() or `await using`. */
+export interface TelemetryServer extends AsyncDisposable {
   /** `http://127.0.0.1:9464/`. */
   readonly url: string;
+  /** Ends it and its connections. */
   close(): Promise<void>;
 }
 
@@ -116,7 +119,7 @@ export async function serveTelemetry(
   if (!isLoopback(address.address)) {
     warn(`--http ${at}:${address.port} is open to the network: anybody who reaches it sees the statistics`);
   }
-  return { url: `http://${at}:${address.port}/`, close };
+  return { url: `http://${at}:${address.port}/`, close, [Symbol.asyncDispose]: close };
 }
 
 function send(

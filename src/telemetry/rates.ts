@@ -13,29 +13,43 @@ import type {
   StreamSnapshot,
 } from "./snapshot.ts";
 
+/** What rates() makes of two snapshots. */
 export interface Rates {
   /** From one snapshot to the other. */
   readonly seconds: number;
+  /** As the second snapshot has them. */
   readonly ports: readonly PortRates[];
+  /** As the second snapshot has them. */
   readonly lcores: readonly LcoreRates[];
 }
 
 /** Packets and bits of frames (no preamble, no CRC) a second, as testpmd's Rx-pps and Rx-bps. */
 export interface WayRates {
+  /** Packets a second. */
   readonly pps: number;
+  /** Bits a second. */
   readonly bps: number;
 }
 
+/** One port's. */
 export interface PortRates {
+  /** Port.id. */
   readonly id: number;
+  /** Port.name. */
   readonly name: string;
+  /** As it was in the second snapshot. */
   readonly link: LinkStatus;
+  /** Received. */
   readonly rx: WayRates;
+  /** Sent. */
   readonly tx: WayRates;
+  /** Lost, by cause. */
   readonly drops: PortDrops;
   /** Packets a second that full transmit queues refused. Back-pressure; a loss only where drops.txFull says so. */
   readonly txRefused: number;
+  /** By number. */
   readonly rxQueues: readonly QueueRates[];
+  /** By number. */
   readonly txQueues: readonly QueueRates[];
 }
 
@@ -49,12 +63,15 @@ export interface PortDrops {
   readonly rxNoMbuf: number;
   /** Received, and dropped by the forwarding mode: at fault, or without an answer (icmpecho). */
   readonly byMode: number;
+  /** That could not be sent, for their own fault or the device's. */
   readonly txErrors: number;
   /** Refused by a full transmit queue and dropped by the forwarding mode. Applications count their own drops. */
   readonly txFull: number;
 }
 
+/** One queue's, a second. */
 export interface QueueRates extends WayRates {
+  /** Packets dropped for their own fault. */
   readonly errors: number;
   /** Receive: times without an mbuf. Transmit: packets refused. */
   readonly stalled: number;
@@ -62,13 +79,17 @@ export interface QueueRates extends WayRates {
   readonly dropped: number;
 }
 
+/** One lcore's. */
 export interface LcoreRates {
+  /** Its number. */
   readonly lcore: number;
+  /** Packets a second. */
   readonly pps: number;
-  /** Polls a second, and which part of them found nothing; 0 without polls. */
+  /** Polls a second. */
   readonly polls: number;
+  /** Which part of the polls found nothing, 0 to 1; 0 without polls. */
   readonly emptyShare: number;
-  /** See busyShare(); undefined where the lcore does not clock its polls: applications do not. */
+  /** Which part of its time it worked on packets, 0 to 1; undefined where it clocks no polls: applications do not. */
   readonly busyShare: number | undefined;
   /** Packets a poll that brought any; 0 without packets. */
   readonly burst: number;
@@ -78,7 +99,10 @@ export interface LcoreRates {
   readonly counters: LcoreCounters;
 }
 
-/** `before` undefined: nothing has happened yet, all rates are 0. */
+/**
+ * Packets, bits and drops a second between two snapshots of one engine. `before` undefined: nothing has happened yet,
+ * all rates are 0.
+ */
 export function rates(before: Snapshot | undefined, after: Snapshot): Rates {
   const then = before ?? after;
   const seconds = (after.timeMs - then.timeMs) / 1000;

@@ -3,26 +3,9 @@ import { chmodSync } from "node:fs";
 import t from "tap";
 import { main } from "../../src/cli/doctor/main.ts";
 import { healthy, nic, router, routerNic } from "../doctor/made.ts";
+import { kept } from "./tool/kept.ts";
 
-/** Runs it with what it writes kept. */
-async function doctor(...argv: string[]) {
-  const texts = { stdout: "", stderr: "" };
-  const restore = (["stdout", "stderr"] as const).map((name) => {
-    const original = process[name].write;
-    process[name].write = (text: string | Uint8Array) => {
-      texts[name] += String(text);
-      return true;
-    };
-    return () => {
-      process[name].write = original;
-    };
-  });
-  try {
-    return { code: await main(argv), ...texts };
-  } finally {
-    for (const one of restore) one();
-  }
-}
+const doctor = (...argv: string[]) => kept(() => main(argv));
 
 t.test("in good health", async (t) => {
   const { root } = healthy(t);
@@ -73,7 +56,7 @@ t.test("a wrong command line", async (t) => {
     code: 2,
     stderr: /--memory "0" is not a whole number from 1 to 4096/,
   });
-  t.match(await doctor("--root", root, "--user", "bob"), { code: 2, stderr: /no such user/ });
+  t.match(await doctor("--root", root, "--user", "bob"), { code: 2, stderr: /there is no user "bob"/ });
   t.match(await doctor("--root", root, "0000:77:00.0"), { code: 2, stderr: /no such PCI device/ });
   t.match(await doctor("--help"), { code: 0, stdout: /^usage: pollmode doctor \[OPTIONS\] \[DEVICE…\]/ });
 });

@@ -1,13 +1,18 @@
 // Applications in AssemblyScript and WebAssembly: compiled, run, reloaded with their scratch memory, refused by name.
-import { copyFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { copyFileSync, cpSync, mkdirSync, readFileSync, realpathSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import t from "tap";
 import type { EngineName } from "../../src/hot/engine.ts";
+import { foldChecksum, sumBytes } from "../../src/packet/packet.ts";
 import { until } from "../acceptance/support.ts";
 import { repositoryRoot } from "../beds/paths.ts";
 import { AppFolder, Wire } from "./app-files.ts";
 
 t.setTimeout(60_000);
+process.env.CI = "true"; // asc colours its messages then
 
 /** Sends back what comes; counts packets in scratch memory, in steps of `step`, and says where that lies. */
 const counter = (step: number) => `
@@ -81,6 +86,82 @@ for (const engine of ["wasm", "ts"] satisfies EngineName[]) {
     await pm.stop(1);
   });
 }
+
+/** What is compiled into applications: run once, the results in scratch memory. */
+const inlined = `
+import { copyFrame, r8, scratch, sumBytes, swapMacs, w8, w32 } from "pollmode";
+
+export function init(): void {
+  const p = scratch();
+  for (let k: u32 = 0; k < 40; k++) w8(p + k, k + 1);
+  swapMacs(p);
+  copyFrame(p + 64, p, 40);
+  w32(p + 128, sumBytes(p + 64, 40));
+  w32(p + 132, ${marker});
+}
+
+export function poll(): u32 {
+  return r8(scratch()) == 0 ? 1 : 0;
+}
+`;
+
+t.test("AssemblyScript: functions that are compiled in", async (t) => {
+  const folder = new AppFolder(t);
+  const wire = await Wire.start("wasm");
+  t.teardown(() => wire.close());
+  const { pm } = wire;
+  await pm.run({ lcore: 1, app: folder.write("inlined.as.ts", inlined), queues: [pm.port(1)] });
+  const at = 4 * pm.arena.u32.indexOf(marker, pm.private.range.start >>> 2) - 132;
+  const frame = Array.from({ length: 40 }, (_, k) => k + 1);
+  const swapped = [...frame.slice(6, 12), ...frame.slice(0, 6), ...frame.slice(12)];
+  t.same([...pm.arena.u8.slice(at, at + 40)], swapped);
+  t.same([...pm.arena.u8.slice(at + 64, at + 104)], swapped, "copied");
+  const sum = foldChecksum(sumBytes(Uint8Array.from(swapped), 0, 40));
+  const folded = foldChecksum(pm.arena.u32[(at + 128) >>> 2]!); // of little-endian words: RFC 1071, 2 (B)
+  t.equal(((folded & 255) << 8) | (folded >>> 8), sum, "summed up");
+});
+
+t.test("AssemblyScript without its compiler", async (t) => {
+  // a copy of this package whose dependencies are those of users: no assemblyscript
+  const folder = new AppFolder(t);
+  const copy = join(folder.path, "node_modules", "pollmode");
+  mkdirSync(copy, { recursive: true });
+  cpSync(join(repositoryRoot, "package.json"), join(copy, "package.json"), { dereference: true });
+  for (const part of ["src", "pmd"]) {
+    const built = fileURLToPath(new URL(`../../${part}`, import.meta.url));
+    cpSync(built, join(copy, "dist", part), { recursive: true });
+  }
+  const { dependencies } = JSON.parse(readFileSync(join(copy, "package.json"), "utf8"));
+  for (const name of Object.keys(dependencies)) {
+    symlinkSync(
+      realpathSync(join(repositoryRoot, "node_modules", name)),
+      join(folder.path, "node_modules", name),
+    );
+  }
+  folder.write("package.json", '{ "type": "module" }');
+  folder.write("count.as.ts", "export function poll(): u32 { return 0; }\n");
+  const program = folder.write(
+    "run.js",
+    `import { Pollmode } from "pollmode";
+    const engine = await Pollmode.start({ noHuge: true, vdev: ["net_null0"] });
+    await engine.port(0).configure();
+    await engine.port(0).start();
+    await engine.run({ lcore: 0, app: "./count.as.ts", queues: engine.ports }).catch(({ code, message, fix }) => {
+      console.log(JSON.stringify({ code, message, fix }));
+    });
+    await engine.forward(0, [{ mode: "rxonly", rx: { port: engine.port(0), queue: 0 } }]); // the lcore is as it was
+    await engine.close();`,
+  );
+  const { stdout } = await promisify(execFile)(process.execPath, [program], {
+    cwd: folder.path,
+    timeout: 30_000,
+  });
+  t.match(JSON.parse(stdout), {
+    code: "APP_COMPILER",
+    message: /count\.as\.ts: it is AssemblyScript/,
+    fix: "npm install assemblyscript",
+  });
+});
 
 t.test("what an application in WebAssembly may not do", async (t) => {
   const folder = new AppFolder(t);

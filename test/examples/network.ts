@@ -46,14 +46,27 @@ export class Network implements AsyncDisposable {
   }
 
   /** Sends frames at one end; resolves to what came out at each end, when `wanted` have come and no more do. */
-  async send(end: number, frames: readonly Uint8Array[], wanted: number): Promise<Uint8Array[][]> {
+  async send(
+    end: number,
+    frames: readonly Uint8Array[],
+    wanted: number | (() => number),
+  ): Promise<Uint8Array[][]> {
     for (const list of this.got) list.length = 0;
     for (const frame of frames) await this.ends[end]!.send(frame);
     const count = () => this.got.reduce((sum, list) => sum + list.length, 0);
+    const all = typeof wanted === "number" ? () => wanted : wanted;
     // four polling lcores may share two CPUs: what is under way may take a while
-    await until("the frames", () => count() >= wanted, arrivalTimeoutMs).catch(() => 0);
+    await until("the frames", () => count() >= all(), arrivalTimeoutMs).catch(() => 0);
     await pause(surplusMs);
     return this.got.map((list) => [...list]);
+  }
+
+  /** Why a frame may be missing: what each port refused or had no mbuf for, what each end dropped. */
+  drops(): string {
+    const ports = this.engine.ports.map((port) => port.stats());
+    const refused = ports.map(({ txRefused, rxNoMbuf }) => `${txRefused}+${rxNoMbuf}`);
+    const dropped = this.ends.map(({ dropped }) => `${dropped.received}+${dropped.sent}`);
+    return `refused+no mbuf: ${refused.join(", ")}; dropped at the ends: ${dropped.join(", ")}`;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -49,3 +49,11 @@ t.test("the sniffer names what it sees", async (t) => {
     `60 bytes, ${ends} type 0x88b5`,
   ]);
 });
+
+t.test("without their words they say what is missing, and how they are called", async (t) => {
+  for (const name of ["sniffer", "l2-switch", "generator", "replay", "balancer"]) {
+    const pattern = new RegExp(`^name [^\n]+\n  fix: node dist/examples/${name}\\.js \\S+[^\n]*\n$`);
+    await t.rejects(example(name), { code: 1, stderr: pattern }, name);
+  }
+  await t.rejects(example("generator", "net_ring0", "fast"), { code: 1, stderr: /packets a second/ });
+});

@@ -218,6 +218,16 @@ t.test("closing leaves nothing", async (t) => {
   t.same(held().sort(), before);
 });
 
+t.test("await using closes it", async (t) => {
+  let url = "";
+  {
+    await using server = await serveTelemetry(pm, { port: 0 });
+    url = server.url;
+    t.equal((await ask(url, "/metrics")).status, 200);
+  }
+  await t.rejects(ask(url, "/metrics"), { code: "ECONNREFUSED" });
+});
+
 t.test("addresses that cannot be had", async (t) => {
   const other = createServer().listen(0, "127.0.0.1");
   await once(other, "listening");

@@ -9,6 +9,11 @@
 // @ts-nocheck: AssemblyScript
 export * from "./mem.ts";
 export { Mbuf, OlFlag, TxOffload } from "./layout.ts";
+// compiled in, for a call into another module costs as much as they do:
+// copyFrame(to, from, n) copies a frame of `n` bytes; may write up to 15 bytes behind its end
+// sumBytes(p, n) is the Internet checksum's sum of `n` bytes, not yet complemented (RFC 1071)
+// swapMacs(p) exchanges the MAC addresses of the frame at `p`
+export { copyFrame, sumBytes, swapMacs } from "./simd.ts";
 
 /** Receives up to `n` packets from a receive queue into the words at `pkts`; they are the application's then. */
 // @ts-ignore: decorator
@@ -22,16 +27,6 @@ export { Mbuf, OlFlag, TxOffload } from "./layout.ts";
 /** Gives the `n` packets at `pkts` back. */
 // @ts-ignore: decorator
 @external("env", "mbufFreeBulk") export declare function free(cache: u32, pkts: u32, n: u32): void;
-/** Copies a frame of `n` bytes; may write up to 15 bytes behind its end. */
-// @ts-ignore: decorator
-@external("env", "copyFrame") export declare function copyFrame(to: u32, from: u32, n: u32): void;
-/** Internet checksum's sum of `n` bytes, not yet complemented (RFC 1071). */
-// @ts-ignore: decorator
-@external("env", "sumBytes") export declare function sumBytes(p: u32, n: u32): u32;
-/** Swaps the MAC addresses of the frame at `p`. */
-// @ts-ignore: decorator
-@external("env", "swapMacs") export declare function swapMacs(p: u32): void;
-
 // To be asked for once, in init():
 
 // @ts-ignore: decorator

@@ -2,11 +2,15 @@
 import { PollmodeError } from "../../errors.ts";
 import type { Port } from "../../ethdev/port.ts";
 
+/** One receive or transmit queue. */
 export interface QueueRef {
+  /** Whose. */
   port: Port;
+  /** From 0 on. */
   queue: number;
 }
 
+/** What a stream is told beside its mode. */
 export interface StreamOptions {
   /** Where it receives; not for the modes that only send. */
   rx?: QueueRef;
@@ -31,7 +35,7 @@ export interface StreamOptions {
   latency?: boolean | undefined;
   /** csum: who makes checksums. Default: the port that sends, where it has the offload txChecksum. */
   checksum?: "port" | "software" | undefined;
-  /** noisy. */
+  /** noisy: what it does to memory and how long packets wait. */
   noisy?: NoisyOptions | undefined;
   /** 1: received packets, 2: sent ones, 3: both are kept for drainVerbose(). 0: none. */
   verbose?: number | undefined;
@@ -41,25 +45,33 @@ export interface StreamOptions {
   sequence?: SequenceOptions | undefined;
 }
 
+/** The mode noisy, which behaves as a program with much memory does. Defaults: 0. */
 export interface NoisyOptions {
   /** Packets that wait in a FIFO before they are sent; 0: none wait. */
   bufferPackets?: number;
   /** The FIFO is emptied when nothing was sent for so long; 0: never. */
   flushMs?: number;
-  /** Memory that is read and written at random. */
+  /** MiB of memory that are read and written at random. */
   memoryMib?: number;
-  /** Cache lines of it that each packet has written, read, and read and then written another. */
+  /** Cache lines of it that are written for each packet. */
   writes?: number;
+  /** Cache lines of it that are read for each packet. */
   reads?: number;
+  /** Pairs of cache lines for each packet, of which one is read and then the other written. */
   readWrites?: number;
 }
 
+/** Numbered frames of a test: src/forward/sequence.ts. */
 export interface SequenceOptions {
   /** Arena offset of a Progress block that sender and checker share. */
   progress: number;
+  /** Bytes of the shortest frame. */
   sizeMin: number;
+  /** Bytes of the longest frame. */
   sizeMax: number;
+  /** Frames under way at most. */
   window: number;
+  /** Frames to be sent in all. */
   total: number;
   /** Destination of the frames, 6 bytes. Default 02:00:00:00:00:00. */
   destination?: Uint8Array;

@@ -65,6 +65,9 @@ t.test("status as JSON, and what is in use", async (t) => {
   });
   const said = devbind(recorded.root, "-b", "vfio-pci", address);
   t.match(said, { status: 3, stdout: "", stderr: /it is in use: .*\n {2}fix: .*\n.*nothing was changed\n$/ });
+  t.match(said.stderr, /\(ip address flush dev \w+; ip route flush dev \w+\); --force breaks it/);
+  const shown = devbind(recorded.root, "-b", "vfio-pci", address, "--dry-run");
+  t.match(shown, { status: 3, stdout: "" }, "what is refused is not called nothing to change");
   const forced = devbind(recorded.root, "-b", "vfio-pci", address, "--force");
   t.match(forced, {
     status: 0,
@@ -91,14 +94,14 @@ t.test("--dry-run shows the writes that a bind does, in their order", async (t) 
   t.same(shown.state(), before);
   bindDriver(nic, "vfio-pci", { sysfs: done });
   const lines = stdout.split("\n");
-  const writes = done.writes.map(({ path, value }) => `echo ${value.trim()} > ${join(root, "sys", path)}`);
+  const writes = done.writes.map(({ path, value }) => `echo ${value.trim()} > ${join("/sys", path)}`);
   t.same(
     lines.filter((line) => line.startsWith("echo")),
     writes,
   );
   t.ok(lines.includes("chown 1000 /dev/vfio/7"));
   t.ok(lines.includes(`# ${nic}: e1000e -> vfio-pci (/dev/vfio/7)`), "the result is a comment to a shell");
-  t.match(stdout, /cat > .*\/run\/pollmode\/bindings\.json <<'END'\n/);
+  t.match(stdout, /cat > \/run\/pollmode\/bindings\.json <<'END'\n/);
   const again = devbind(root, "-b", "e1000e", "eth0", "--dry-run");
   t.equal(again.stdout, `# ${nic}: has e1000e already\n# nothing to change\n`);
   restoreDriver({ address: nic, driver: "e1000e", driverOverride: undefined }, { sysfs: done });

@@ -70,7 +70,7 @@ t.test("list", async (t) => {
   const empty = mkdtempSync(join(tmpdir(), "pollmode-mdev-"));
   t.teardown(() => rmSync(empty, { recursive: true }));
   const none = await kept(() => main(["--root", empty]));
-  t.same(none, { code: 0, stdout: "No device of this machine offers mediated devices\n", stderr: "" });
+  t.same(none, { code: 0, stdout: "no device of this machine offers mediated devices\n", stderr: "" });
 });
 
 t.test("show", async (t) => {
@@ -108,7 +108,7 @@ t.test("refusals and wrong words", async (t) => {
   await fails(`show ${A} now`, 2, /unexpected "now"/);
   await fails("show me", 2, /"me" is no UUID/);
   await fails("creat mtty 1", 2, /did you mean create\?/);
-  await fails("toString", 2, /mdev has no command/);
+  await fails("toString", 2, /there is no "toString"/);
   await fails("list --force", 2, /--force is for mdev remove/);
   await fails(`show ${A} --uuid ${B}`, 2, /--uuid is for mdev create/);
   await fails("create gpu 1", 1, /gpu offers no mediated devices\n {2}fix: .*parents: mtty/);
