@@ -173,9 +173,15 @@ function execute([program = "", ...args]: readonly string[]): string {
     return execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
   } catch (cause) {
     const { code, stderr, status } = cause as NodeJS.ErrnoException & { stderr?: string; status?: number };
-    if (code === "ENOENT") {
+    // EACCES: nor may this user look into each folder of PATH
+    if (code === "ENOENT" || code === "EACCES") {
       const fix = `install it, or add its folder to PATH: export PATH=$PATH:/usr/sbin:/sbin`;
-      throw new PollmodeError("COMMAND_MISSING", `there is no program ${program}`, fix, { cause });
+      throw new PollmodeError(
+        "COMMAND_MISSING",
+        `there is no program ${program} that this user may run`,
+        fix,
+        { cause },
+      );
     }
     const why = stderr?.trim().split("\n").at(-1) || `exit code ${status ?? code}`;
     const fix = `run it by hand, as root, and see what it says: ${name}`;

@@ -15,7 +15,7 @@ if (!missing) await dpdkBed.setup();
 const program = fileURLToPath(new URL("../../../src/cli/pollmode.js", import.meta.url));
 const prefix = `pollmode-words-${process.pid}`;
 const eal = ["--no-huge", "--no-pci", "-m", "128", `--file-prefix=${prefix}`];
-t.teardown(() => rmSync(`/var/run/dpdk/${prefix}`, { recursive: true, force: true })); // DPDK leaves it
+if (!missing) t.teardown(() => rmSync(`/var/run/dpdk/${prefix}`, { recursive: true, force: true })); // DPDK leaves it
 const mbufs = "--total-num-mbufs=4096";
 
 /** stdout of a run whose input ends at once, or, with --stats-period, that SIGINT ends after `seconds`. */

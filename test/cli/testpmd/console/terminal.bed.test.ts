@@ -21,6 +21,7 @@ function tmux(...args: string[]): string {
   return execFileSync("tmux", ["-L", socket, ...args], {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, SHELL: "/bin/sh" }, // the user's own may be nologin
   });
 }
 
@@ -79,15 +80,14 @@ t.test("completion, help and faults", { skip }, async (t) => {
   keys("Tab");
   await shows(/testpmd> set promisc *$/);
   keys("Tab", "Tab");
-  t.match(await shows(/0 +1 +all/), /testpmd> set promisc *$/, "the line is still there");
+  t.ok(await shows(/0 +1 +all[\s\S]*testpmd> set promisc *$/), "the line is still there");
   type("?");
-  t.match(await shows(/<port_id> +a port: there are 0, 1/), /testpmd> set promisc *$/);
+  t.ok(await shows(/<port_id> +a port: there are 0, 1[\s\S]*testpmd> set promisc *$/), "and here");
   type("7 on");
   keys("Enter");
-  t.match(
-    await shows(/there is no port 7/),
-    /testpmd> set promisc 7 on\n {21}\^\nthere is no port 7; there are 0, 1\n {2}fix: write 0, for instance\ntestpmd>$/,
-  );
+  const fault =
+    /testpmd> set promisc 7 on\n {21}\^\nthere is no port 7; there are 0, 1\n {2}fix: write 0, for instance/;
+  t.match(await shows(/fix: write 0, for instance\ntestpmd>$/), fault);
 });
 
 t.test("editing: to the line's beginning, a word away, recall", { skip }, async (t) => {
@@ -101,7 +101,7 @@ t.test("editing: to the line's beginning, a word away, recall", { skip }, async 
   keys("C-w");
   type("24");
   keys("Enter");
-  t.match(await shows(/burst set to 24/), /testpmd>$/);
+  t.ok(await shows(/burst set to 24[\s\S]*testpmd>$/), "and the prompt");
 });
 
 t.test("what is printed meanwhile comes above the line", { skip }, async (t) => {
