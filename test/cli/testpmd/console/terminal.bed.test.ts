@@ -129,10 +129,7 @@ t.test("a window that becomes narrow, and wide again", { skip }, async (t) => {
   keys("C-a", "C-k");
   type("set burst 7");
   keys("Enter");
-  t.match(
-    await shows(/burst set to 7/),
-    /testpmd> set burst 7\nNumber of packets per burst set to 7\ntestpmd>$/,
-  );
+  t.ok(await shows(/testpmd> set burst 7\nNumber of packets per burst set to 7\ntestpmd>$/), "once");
   tmux("resize-window", "-t", "console", "-x", "120", "-y", "40");
   await pause(200);
   type("set burst 9");
