@@ -50,7 +50,7 @@ const commands: Readonly<Record<string, Command>> = {
 };
 
 function help(): string {
-  const rows = Object.entries(commands).map(([name, { meaning }]) => `  ${name.padEnd(12)}${meaning}`);
+  const rows = Object.entries(commands).map(([name, { meaning }]) => `  ${name.padEnd(13)}${meaning}`);
   return [
     "usage: pollmode COMMAND [OPTIONS]",
     "",

@@ -41,6 +41,8 @@ export interface Passthrough {
   readonly guestDevices: readonly GuestDevice[];
   /** What stands in the way now, as commands for root, in their order; none: it can be started. */
   readonly first: readonly string[];
+  /** What these take from its driver. */
+  readonly toBind: readonly PciDevice[];
   /** What the user should know before. */
   readonly warnings: readonly string[];
   /** What QEMU locks of the host's memory; undefined where the guest's is not known. */
@@ -71,6 +73,7 @@ export function planPassthrough(machine: Machine, request: PassthroughRequest): 
   return {
     guestDevices,
     first: freeCommands(toBind),
+    toBind,
     warnings: [
       ...inTheWay.map((device) => leaves(device, groups)),
       ...groups.flatMap(({ number, warnings }) => warnings.map((text) => `IOMMU group ${number}: ${text}`)),

@@ -7,11 +7,13 @@ import { refuseWhileOpen } from "../bus/pci/holders.ts";
 import type { PciDevice } from "../bus/pci/scan.ts";
 import { devicePath, type Sysfs } from "../bus/pci/sysfs.ts";
 import { PollmodeError } from "../errors.ts";
-import { deviceUse } from "./in-use.ts";
+import { deviceUse, type Use, type UseKind } from "./in-use.ts";
 import type { LinkState } from "./link-state.ts";
 import type { Machine } from "./machine.ts";
 
 const CLASS_STORAGE = 0x01;
+/** Base class and sub-class: PCI to PCI. */
+const CLASS_PCI_BRIDGE = 0x0604;
 
 /** Drivers whose queues a program gets through libibverbs, beside the kernel's: dpdk.org, guides/nics/mlx5. */
 const BIFURCATED = ["mlx4_core", "mlx5_core"];
@@ -50,22 +52,57 @@ export async function refusalOf(
     if (error instanceof PollmodeError) return { address, error };
     throw error;
   }
-  const bifurcated = bifurcatedError(device, what);
-  const uses = [
-    ...(await deviceUse(machine, device, links)).map(({ text }) => text),
-    ...storageUses(machine, device),
-  ];
-  if (!force && bifurcated) return { address, error: bifurcated };
-  if (!force && uses.length > 0) return { address, error: inUse(address, uses, what) };
-  if (bifurcated) warn(`${address}: --force takes it from ${device.driver}, which shares it with programs`);
+  const unwise = bridgeError(device, what) ?? bifurcatedError(device, what);
+  const { interfaces, uses } = await usesOf(machine, device, links);
+  if (!force && unwise) return { address, error: unwise };
+  if (!force && uses.length > 0) return { address, error: inUse(address, uses, waysOut(interfaces), what) };
+  if (isBifurcated(device.driver))
+    warn(`${address}: --force takes it from ${device.driver}, which shares it with programs`);
   for (const use of uses) warn(`${address}: --force breaks that ${use}`);
   return undefined;
 }
 
-function inUse(address: string, uses: readonly string[], what: string): PollmodeError {
+/** What breaks if the device leaves its driver: `uses`, as text. */
+export async function usesOf(
+  machine: Machine,
+  device: PciDevice,
+  links?: LinkState,
+): Promise<{ interfaces: readonly Use[]; uses: readonly string[] }> {
+  const interfaces = await deviceUse(machine, device, links);
+  return { interfaces, uses: [...interfaces.map(({ text }) => text), ...storageUses(machine, device)] };
+}
+
+function inUse(address: string, uses: readonly string[], ways: string, what: string): PollmodeError {
   const message = `${address} cannot be ${what}, it is in use: ${uses.join("; ")}`;
-  const fix = "take it out of use first (ip address flush dev …, ip link set … nomaster); --force breaks it";
-  return new PollmodeError("DEVICE_IN_USE", message, fix);
+  return new PollmodeError(
+    "DEVICE_IN_USE",
+    message,
+    `take it out of use first${ways && ` (${ways})`}; --force breaks it`,
+  );
+}
+
+const members: readonly UseKind[] = ["bond", "bridge", "team", "vrf", "member"];
+
+/** ip(8). What a bond or bridge is used for is no longer the device's once it is no member. */
+function waysOut(uses: readonly Use[]): string {
+  const names = new Set(uses.map((use) => use.interface).filter(Boolean));
+  const ways = [...names].flatMap((name) => {
+    const kinds = new Set(uses.flatMap((use) => (use.interface === name ? [use.kind] : [])));
+    if (members.some((kind) => kinds.has(kind))) return [`ip link set ${name} nomaster`];
+    return [
+      ...(kinds.has("address") ? [`ip address flush dev ${name}`] : []),
+      ...(kinds.has("route") || kinds.has("default-route") ? [`ip route flush dev ${name}`] : []),
+    ];
+  });
+  return ways.join("; ");
+}
+
+/** vfio_pci_core_register_device and uio_pci_generic take none, and what is below it hangs on it. */
+function bridgeError({ address, class: code, driver }: PciDevice, what: string): PollmodeError | undefined {
+  if (code >>> 8 !== CLASS_PCI_BRIDGE) return undefined;
+  const message = `${address} should not be ${what}: it is a bridge, with other devices below it`;
+  const fix = `leave it to ${driver}, which is in no group's way, and name a device below it: pollmode groups`;
+  return new PollmodeError("DEVICE_IS_BRIDGE", message, fix);
 }
 
 function bifurcatedError({ address, driver }: PciDevice, what: string): PollmodeError | undefined {

@@ -93,7 +93,7 @@ export async function createVfs(machine: Machine, address: string, options: Crea
   const { control = vfControl(machine) } = options;
   const creation = new Creation(machine, pf, old, control);
   try {
-    if (!isSame && count > 0 && pf.driver === "vfio-pci") creation.enableSriov(options.warn);
+    if (!isSame && count > 0 && pf.sriov && pf.driver === "vfio-pci") creation.enableSriov(options.warn);
     const tokenIsHeld = vfToken !== undefined && creation.setToken(vfToken);
     const vfs = await creation.setCount(count, driver === undefined ? undefined : false);
     if (driver !== undefined) creation.bind(vfs, driver);

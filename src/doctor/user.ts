@@ -1,8 +1,8 @@
 // Who is to run pollmode, and what the system lets this user do: by the files that login reads, where it is somebody
 // else than whoever asks.
 import { statSync } from "node:fs";
+import { accountId } from "../devices/accounts.ts";
 import type { Machine } from "../devices/machine.ts";
-import { PollmodeError } from "../errors.ts";
 import { KIB } from "../limits.ts";
 
 export interface User {
@@ -25,13 +25,8 @@ export function findUser(machine: Machine, wanted?: string): User {
   const [name, , uid, gid] = found ?? [];
   if (name === undefined || uid === undefined || gid === undefined) {
     if (wanted === undefined) return { ...bare(self), name: machine.system.userName, isSelf: true };
-    if (/^\d{1,9}$/.test(wanted)) return { ...bare(Number(wanted)), isSelf: Number(wanted) === self };
-    const message = `--user ${wanted}: this machine has no such user`;
-    throw new PollmodeError(
-      "OPTION_VALUE",
-      message,
-      "cut -d: -f1 /etc/passwd lists those it has; or give a number",
-    );
+    const id = accountId(machine, "user", wanted); // a number, or a name that a directory service knows
+    return { ...bare(id), name: wanted, isSelf: id === self };
   }
   const isSelf = Number(uid) === self;
   const member = records(machine, "/etc/group").filter(

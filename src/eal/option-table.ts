@@ -37,7 +37,7 @@ export interface ParsedOptions<T extends OptionTable> {
 export interface ParseRules {
   /** Long and short names of options that exist elsewhere but not here, with what to do instead. */
   readonly unsupported?: Readonly<Record<string, string>>;
-  /** Whether words that are no options may be given. */
+  /** Whether words that are no options may be given; false: nor is there anything to follow `--`. */
   readonly words?: boolean;
 }
 
@@ -82,7 +82,7 @@ export function parseOptions<const T extends OptionTable>(
       rest = argv.slice(token.index + 1);
       break;
     } else {
-      if (!rules.words) throw unexpectedWord(token.value);
+      if (!rules.words) throw unexpectedWord(token.value, rules);
       words.push(token.value);
     }
   }
@@ -179,8 +179,9 @@ function unknownOption(rawName: string, name: string, table: OptionTable, rules:
   return new PollmodeError("OPTION_UNKNOWN", `unknown option ${rawName}`, fix);
 }
 
-function unexpectedWord(word: string): PollmodeError {
-  const fix = `remove it, or put it after "--" if it is the application's; --help lists all options`;
+function unexpectedWord(word: string, { words }: ParseRules): PollmodeError {
+  const elsewhere = words === false ? "" : `, or put it after "--" if it is the application's`;
+  const fix = `remove it${elsewhere}; --help lists all options`;
   return new PollmodeError("OPTION_WORD", `unexpected "${word}": it belongs to no option`, fix);
 }
 

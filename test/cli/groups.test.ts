@@ -156,6 +156,17 @@ t.test("passthrough: a new token is the same on all sides", async (t) => {
   t.equal(ready, true);
 });
 
+t.test("passthrough: what the host uses is named, since libvirt would take it without a word", async (t) => {
+  const { root } = new RecordedMachine(t, "server-82599");
+  const run = (...args: string[]) => pollmode("passthrough", "--root", root, ...args);
+  t.match(
+    run("eno1").stderr,
+    /^0000:01:00\.0 is in use, and the host loses it: eno1 has the address 192\.0\.2\.10/m,
+  );
+  t.match(JSON.parse(run("--json", "eno1").stdout).warnings, [/address/, /default route/]);
+  t.notMatch(run("eno2").stderr, /in use/);
+});
+
 t.test("passthrough: refused for safety, and what is written wrongly", async (t) => {
   const { root } = new RecordedMachine(t, "server-connectx5");
   const run = (...args: string[]) => pollmode("passthrough", "--root", root, ...args);

@@ -212,6 +212,53 @@ t.test("a device in use is refused, and then nothing is done", async (t) => {
   t.match(forced.warnings, [/0000:00:03\.1: --force breaks that eth1 has the address 10\.0\.0\.1\/24/]);
 });
 
+t.test("the commands that take an interface out of use", async (t) => {
+  const machine = machineOf(t);
+  machine.kernel.put(`devices/pci0000:00/${peer}/net/eth1/address`, "52:54:00:00:00:01");
+  const eth1 = { index: 2, name: "eth1", flags: 3, operState: "up", carrier: true, hasXdp: false };
+  const br0 = {
+    index: 3,
+    name: "br0",
+    kind: "bridge",
+    flags: 3,
+    operState: "up",
+    carrier: true,
+    hasXdp: false,
+  };
+  const address = { index: 2, family: 4, address: "10.0.0.1", prefixLength: 24 };
+  const route = {
+    family: 6,
+    destination: "::",
+    prefixLength: 0,
+    table: 254,
+    isOfKernel: false,
+    hops: [{ index: 2 }],
+  };
+  const fixOf = async (state: object) => {
+    machine.put("/netlink.json", JSON.stringify(state));
+    return (await change(machine, [peer])).outcomes[0]?.error?.fix;
+  };
+  t.equal(
+    await fixOf({ links: [eth1], addresses: [address], routes: [route] }),
+    "take it out of use first (ip address flush dev eth1; ip route flush dev eth1); --force breaks it",
+  );
+  t.equal(
+    await fixOf({ links: [{ ...eth1, master: 3 }, br0], addresses: [{ ...address, index: 3 }], routes: [] }),
+    "take it out of use first (ip link set eth1 nomaster); --force breaks it",
+  );
+});
+
+t.test("bridges are left to their driver", async (t) => {
+  const machine = machineOf(t);
+  const start = machine.state();
+  const bridge = "0000:00:02.0";
+  const report = await change(machine, [bridge]);
+  t.match(report.outcomes, [{ result: "refused", error: { code: "DEVICE_IS_BRIDGE", fix: /pcieport/ } }]);
+  t.match((await change(machine, [bridge], { driver: undefined })).outcomes, [{ result: "refused" }]);
+  t.same(machine.state(), start);
+  t.same(results(await change(machine, [bridge], { driver: undefined, force: true })), [`${bridge} changed`]);
+});
+
 t.test("bifurcated NICs are left to their driver", async (t) => {
   const machine = machineOf(t);
   machine.kernel

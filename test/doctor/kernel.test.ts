@@ -10,15 +10,12 @@ t.test("the module vfio-pci", async (t) => {
   const found = await examined(made, { devices: [nic] });
   t.same(failed(found), ["modules"]);
   t.match(blocked(found), { bound: "modules", node: "modules", "dma-entries": "modules" });
-  const at = `/sys/bus/pci/devices/${nic}/driver_override`;
-  t.same(lineOf(found, "modules").fix, [
-    `as root: modprobe vfio-pci; echo vfio-pci > ${at}; echo ${nic} > /sys/bus/pci/drivers_probe`,
-  ]);
+  t.same(lineOf(found, "modules").fix, [`as root: pollmode devbind -b vfio-pci ${nic}`]);
   t.equal(lineOf(found, "bound", nic).text, "not looked at, because of modules");
 
   made.put("/.dockerenv", "").put("/lib/modules/6.1.0-28-amd64/modules.dep", "");
   t.match(lineOf(await examined(made, { devices: [nic] }), "modules").fix, [
-    /^on the host, as root: modprobe vfio-pci; /,
+    /^on the host, as root: pollmode devbind /,
   ]);
   made.drop("/.dockerenv");
   t.match(lineOf(await examined(made, { devices: [nic] }), "modules"), {

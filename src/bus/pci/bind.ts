@@ -232,7 +232,7 @@ function installFix(driver: string): string {
 export function refuseWithVfs({ address, sriov }: PciDevice, what: string): void {
   if (!sriov || sriov.numVfs === 0) return;
   const message = `${address} cannot be ${what}: it has ${sriov.numVfs} virtual functions, which would go`;
-  const fix = `as root, take them away first: echo 0 > /sys/bus/pci/devices/${address}/sriov_numvfs`;
+  const fix = `as root, take them away first: pollmode sriov remove ${address}`;
   throw new PollmodeError("PCI_HAS_VFS", message, fix);
 }
 

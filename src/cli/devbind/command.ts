@@ -87,6 +87,7 @@ async function run(call: ToolCall): Promise<number> {
   check(call);
   const report = await change(call);
   const code = report ? printReport(out, report, call.dryRun ? "# " : "") : Exit.DONE;
+  if (report?.outcomes.length === 0 && !call.dryRun) out.line(`there is none to ${actionOf(values)}`);
   const kinds = kindsOf(call);
   // a bind or a restore has named its devices, and status shows all there are, as dpdk-devbind.py does
   const only =

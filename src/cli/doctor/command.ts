@@ -5,6 +5,7 @@ import { type Diagnosis, examine } from "../../doctor/doctor.ts";
 import { formatFix, type State } from "../../doctor/finding.ts";
 import { findUser } from "../../doctor/user.ts";
 import type { Line } from "../../doctor/walk.ts";
+import { wrap } from "../../eal/option-table.ts";
 import { PollmodeError } from "../../errors.ts";
 import { ARENA_BYTES_MAX, MEMORY_MIB_DEFAULT, MIB } from "../../limits.ts";
 import type { ToolCall, ToolCommand } from "../tool/command.ts";
@@ -43,11 +44,11 @@ export const command: ToolCommand = {
   ],
   changes: false,
   examples: [
-    ["pollmode doctor", "The whole machine."],
-    ["pollmode doctor 01:00.0 --user alice -m 256", "Whether alice could drive this NIC with 256 MiB."],
+    ["pollmode doctor", "check the whole machine"],
+    ["pollmode doctor 01:00.0 --user alice -m 256", "check whether alice could drive this NIC with 256 MiB"],
     [
       "pollmode doctor --json | jq '.checks[] | select(.state == \"fail\") | .fix'",
-      "Only what is to be done.",
+      "only what is to be done",
     ],
   ],
   run,
@@ -103,6 +104,9 @@ const marks: Readonly<Record<State, readonly [mark: string, style: Style]>> = {
 };
 const MARK_COLUMNS = Math.max(...Object.values(marks).map(([mark]) => mark.length)) + 2;
 
+/** On a narrow terminal. */
+const TEXT_COLUMNS_MIN = 40;
+
 function print({ situation, lines, healthy }: Diagnosis, out: Output): void {
   const idColumns = Math.max(...lines.map(({ id }) => id.length)) + 2;
   const show = (line: Line) => printLine(line, idColumns, out);
@@ -119,8 +123,11 @@ function print({ situation, lines, healthy }: Diagnosis, out: Output): void {
 
 function printLine({ id, state, text, fixes }: Line, idColumns: number, out: Output): void {
   const [mark, style] = marks[state];
-  out.line(`  ${out.paint(style, mark.padEnd(MARK_COLUMNS))}${id.padEnd(idColumns)}${text}`);
   const indent = " ".repeat(2 + MARK_COLUMNS + idColumns);
+  // commands stay in one line each, to be copied
+  const [first, ...more] = wrap(text, Math.max(TEXT_COLUMNS_MIN, out.columns - indent.length));
+  out.line(`  ${out.paint(style, mark.padEnd(MARK_COLUMNS))}${id.padEnd(idColumns)}${first}`);
+  for (const rest of more) out.line(`${indent}${rest}`);
   for (const [index, { command, setting, after }] of fixes.entries()) {
     const how = command === undefined ? `: ${setting}` : `, as root: ${command}`;
     out.line(`${indent}${index === 0 ? "fix" : "or"}${how}`);

@@ -63,14 +63,14 @@ export const command: ToolCommand = {
   ],
   changes: true,
   examples: [
-    ["pollmode hugepages", "What there is on each node, who uses it, where it is mounted."],
-    ["sudo pollmode hugepages -r 1G", "512 pages of 2 MiB on each node."],
-    ["sudo pollmode hugepages -p 1G -n 1 -r 4G", "4 pages of 1 GiB on node 1."],
+    ["pollmode hugepages", "show what there is on each node, who uses it, where it is mounted"],
+    ["sudo pollmode hugepages -r 1G", "have 512 pages of 2 MiB on each node"],
+    ["sudo pollmode hugepages -p 1G -n 1 -r 4G", "have 4 pages of 1 GiB on node 1"],
     [
       "sudo pollmode hugepages -p 1G --setup 2G",
-      "2 pages of 1 GiB on each node and nothing else, and a mount for them.",
+      "have 2 pages of 1 GiB on each node and nothing else, and a mount for them",
     ],
-    ["pollmode hugepages --dry-run --setup 1G", "What that would write and run."],
+    ["pollmode hugepages --dry-run --setup 1G", "show what would be written and run"],
   ],
   run,
 };

@@ -53,11 +53,14 @@ export const command: ToolCommand = {
   ],
   changes: true,
   examples: [
-    ["pollmode mdev", "What can be made, what there is."],
-    ["sudo pollmode mdev create 0000:00:02.0 i915-GVTg_V5_4", "Make one, and print its UUID."],
-    [`sudo pollmode mdev show ${EXAMPLE}`, "Its regions and interrupts, as VFIO tells them."],
-    [`sudo pollmode mdev remove ${EXAMPLE}`, "Take it away."],
-    ["pollmode mdev --json | jq '.parents[].types[] | {id, availableInstances}'", "For scripts."],
+    ["pollmode mdev", "show what can be made, and what there is"],
+    ["sudo pollmode mdev create 0000:00:02.0 i915-GVTg_V5_4", "make one, and print its UUID"],
+    [`sudo pollmode mdev show ${EXAMPLE}`, "show its regions and interrupts, as VFIO tells them"],
+    [`sudo pollmode mdev remove ${EXAMPLE}`, "take it away"],
+    [
+      "pollmode mdev --json | jq '.parents[].types[] | {id, availableInstances}'",
+      "for scripts: what is left of each type",
+    ],
   ],
   run,
 };
@@ -77,8 +80,9 @@ async function run(call: ToolCall): Promise<undefined> {
   const found = Object.hasOwn(actions, name) ? actions[name] : undefined;
   if (!found) {
     const near = nearest(name, Object.keys(actions));
-    const fix = `${near === undefined ? "" : `did you mean ${near}? `}use ${Object.keys(actions).join(", ")}`;
-    throw new PollmodeError("COMMAND_UNKNOWN", `mdev has no command "${name}"`, fix);
+    const all = `write: pollmode mdev ${Object.keys(actions).join(", ")}`;
+    const fix = near === undefined ? all : `did you mean ${near}? ${all}`;
+    throw new PollmodeError("COMMAND_UNKNOWN", `there is no "${name}"`, fix);
   }
   const [names, action] = found;
   const usage = `write pollmode mdev ${[name, ...names].join(" ")}`;

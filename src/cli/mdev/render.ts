@@ -5,7 +5,7 @@ import type { OpenedMdev } from "./open.ts";
 
 export function renderList(out: Output, parents: readonly MdevParent[], instances: readonly Mdev[]): void {
   if (parents.length === 0) {
-    out.line("No device of this machine offers mediated devices");
+    out.line("no device of this machine offers mediated devices");
     return;
   }
   const types = parents.flatMap(({ name, types }) =>

@@ -41,13 +41,13 @@ export const command: ToolCommand = {
   ],
   changes: false,
   examples: [
-    ["pollmode observe", "All devices that user space has, and who holds them."],
-    ["pollmode observe --watch 2 0000:01:00.0", "One device, every 2 seconds."],
+    ["pollmode observe", "all devices that user space has, and who holds them"],
+    ["pollmode observe --watch 2 0000:01:00.0", "one device, every 2 seconds"],
     [
       "pollmode observe --json | jq '.holders[].lockedBytes'",
-      "For scripts: one object; with --watch a line each.",
+      "for scripts: one object; with --watch a line each",
     ],
-    ["sudo pollmode observe --tables", "Also how much is mapped for each device, where debugfs shows it."],
+    ["sudo pollmode observe --tables", "also how much is mapped for each device, where debugfs shows it"],
   ],
   run,
 };

@@ -9,6 +9,7 @@ import { parseBytes } from "../../devices/hugepages.ts";
 import type { Machine } from "../../devices/machine.ts";
 import { findMdev, type Mdev } from "../../devices/mdev.ts";
 import { type Passthrough, planPassthrough } from "../../devices/passthrough.ts";
+import { usesOf } from "../../devices/refuse.ts";
 import type { OptionTable } from "../../eal/option-table.ts";
 import { PollmodeError } from "../../errors.ts";
 import { KIB, MIB } from "../../limits.ts";
@@ -70,7 +71,7 @@ export const command: ToolCommand = {
   run,
 };
 
-function run({ values, words, machine, out, json }: ToolCall): undefined {
+async function run({ values, words, machine, out, json }: ToolCall): Promise<undefined> {
   const format = oneOf("format", (values.format as string | undefined) ?? "both", formats);
   const managed =
     values.managed === undefined ? undefined : oneOf("managed", values.managed as string, ["yes", "no"]);
@@ -86,7 +87,7 @@ function run({ values, words, machine, out, json }: ToolCall): undefined {
   const xml = libvirtXml(plan, { ...(managed !== undefined && { managed: managed === "yes" }) });
   const check =
     format === "libvirt" ? undefined : checkQemu(machine, qemu, values.qemu as string | undefined);
-  const warnings = [...plan.warnings, ...(check?.warnings ?? [])];
+  const warnings = [...plan.warnings, ...(await inUse(machine, plan)), ...(check?.warnings ?? [])];
   for (const text of warnings) out.warn(text);
   if (json) {
     const { first, lockedBytes = null } = plan;
@@ -135,6 +136,15 @@ function named(machine: Machine, words: readonly string[]): { devices: PciDevice
   const uuids = [...new Set(words.filter(isMdev).map((word) => word.toLowerCase()))];
   const rest = words.filter((word) => !isMdev(word));
   return { devices: findDevices(machine, rest), mdevs: uuids.map((uuid) => findMdev(machine, uuid)) };
+}
+
+/** libvirt binds without asking, where devbind would refuse. */
+async function inUse(machine: Machine, { toBind }: Passthrough): Promise<string[]> {
+  const found = toBind.map(async (device) => {
+    const { uses } = await usesOf(machine, device);
+    return uses.map((use) => `${device.address} is in use, and the host loses it: ${use}`);
+  });
+  return (await Promise.all(found)).flat();
 }
 
 interface QemuCheck {

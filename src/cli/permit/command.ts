@@ -1,6 +1,6 @@
 import { findDevices } from "../../devices/find.ts";
 import { type PermitReport, type PermitRequest, permit, revoke } from "../../devices/permit.ts";
-import { limitsPath, type Principal, principalOf, spelling } from "../../devices/permit-files.ts";
+import { limitsPath, principalOf, spelling } from "../../devices/permit-files.ts";
 import { PollmodeError } from "../../errors.ts";
 import { ARENA_BYTES_MAX, MIB } from "../../limits.ts";
 import type { ToolCall, ToolCommand } from "../tool/command.ts";
@@ -35,10 +35,10 @@ export const command: ToolCommand = {
   ],
   changes: true,
   examples: [
-    ["sudo pollmode permit alice 0000:01:00.0", "alice drives one NIC, and whatever shares its IOMMU group."],
-    ["sudo pollmode permit @dpdk --memory unlimited", "All who are in the group dpdk drive all devices."],
-    ["pollmode permit alice 01:00.0 --dry-run", "Show the two files and the commands."],
-    ["sudo pollmode permit alice --remove", "Take it back."],
+    ["sudo pollmode permit alice 0000:01:00.0", "one NIC, and whatever shares its IOMMU group"],
+    ["sudo pollmode permit @dpdk --memory unlimited", "all devices, for all who are in the group dpdk"],
+    ["pollmode permit alice 01:00.0 --dry-run", "show the two files and the commands"],
+    ["sudo pollmode permit alice --remove", "take it back"],
   ],
   run,
 };
@@ -63,7 +63,7 @@ function run({ words, values, machine, out, dryRun }: ToolCall): undefined {
   };
   const report = isRemoval ? revoke(machine, request) : permit(machine, request);
   out.json({ principal, ...report });
-  if (!dryRun) say(out, principal, report, isRemoval);
+  if (!dryRun) say(out, request, report, isRemoval);
 }
 
 function userName(env: NodeJS.ProcessEnv): string {
@@ -78,7 +78,8 @@ function readMemory(text: string): number | undefined {
   throw new PollmodeError("OPTION_VALUE", message, "write --memory 1024, for instance");
 }
 
-function say(out: Output, principal: Principal, report: PermitReport, isRemoval: boolean): void {
+function say(out: Output, request: PermitRequest, report: PermitReport, isRemoval: boolean): void {
+  const { principal, memory = { bytes: ARENA_BYTES_MAX } } = request;
   const who = spelling(principal);
   const { files, nodes, later, lasts, notes } = report;
   for (const { path, state } of files) out.line(`${path}: ${state}`);
@@ -93,7 +94,7 @@ function say(out: Output, principal: Principal, report: PermitReport, isRemoval:
     out.line(isRemoval ? `${who} had no permission` : "nothing was changed");
   if (files.some(({ path, state }) => path === limitsPath(principal) && state === "written")) {
     out.line(`the limit on locked memory holds from ${who}'s next login on; before that, and for services:`);
-    out.line("  as root, for a shell that runs: prlimit --pid PID --memlock=unlimited");
-    out.line("  in a systemd unit: LimitMEMLOCK=infinity");
+    out.line(`  as root, for a shell that runs: prlimit --pid PID --memlock=${memory.bytes ?? "unlimited"}`);
+    out.line(`  in a systemd unit: LimitMEMLOCK=${memory.bytes ?? "infinity"}`);
   }
 }

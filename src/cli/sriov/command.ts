@@ -67,20 +67,20 @@ export const command: ToolCommand = {
   ],
   changes: true,
   examples: [
-    ["pollmode sriov list", "All physical functions of this machine, with their virtual functions."],
+    ["pollmode sriov list", "show all physical functions, with their virtual functions"],
     [
       "pollmode sriov create 01:00.0 --count 4 --driver vfio-pci",
-      "Four of them, for programs and virtual machines.",
+      "make four, for programs and virtual machines",
     ],
     [
       "pollmode sriov create 01:00.0 --count 2 --driver vfio-pci --vf-token new",
-      "The same below a PF that is itself on vfio-pci: prints the token, and how it is given.",
+      "make two below a PF that is itself on vfio-pci; prints the token, and how it is given",
     ],
     [
       "pollmode sriov set eth2 0 --mac 02:00:00:00:00:07 --vlan 100:3 --max-rate 500 --trust on",
-      "What the first one sends and receives is tagged by the NIC, and at most 500 Mbit/s.",
+      "have the NIC tag what the first one sends, and hold it to 500 Mbit/s",
     ],
-    ["pollmode sriov remove eth2 --dry-run", "The write that it takes."],
+    ["pollmode sriov remove eth2 --dry-run", "show what would be written"],
   ],
   run,
 };
@@ -90,7 +90,7 @@ function run(call: ToolCall): Promise<number | undefined> | number | undefined {
   if (word === undefined || !Object.hasOwn(verbs, word)) {
     const near = word && nearest(word, Object.keys(verbs));
     const fix = `${near ? `did you mean ${near}? ` : ""}write: pollmode sriov list, create, set or remove`;
-    const message = word === undefined ? "sriov: it is not said what to do" : `sriov: there is no "${word}"`;
+    const message = word === undefined ? "it is not said what to do" : `there is no "${word}"`;
     throw new PollmodeError("OPTION_WORD", message, fix);
   }
   const verb = word as Verb;
@@ -150,14 +150,14 @@ async function create(call: ToolCall): Promise<undefined> {
   if (vfToken !== undefined) checkVfToken("--vf-token", vfToken);
   out.progress(`${pf.address}: making ${count} virtual functions`);
   const force = values.force === true;
-  const warn = (text: string) => out.warn(text);
+  const warn = (text: string) => out.warn(`pollmode sriov: ${text}`);
   const { vfs, tokenIsHeld } = await createVfs(machine, pf.address, { count, driver, vfToken, force, warn });
   const after = machine.isDryRun ? undefined : findDevices(machine, [pf.address])[0];
   const status = after && sriovStatus(machine, after);
   if (status) printStatus(out, status);
   if (vfToken !== undefined) sayToken(call, pf.address, vfs, vfToken, tokenIsHeld);
   else if (pf.driver === "vfio-pci") {
-    out.warn(
+    warn(
       `${pf.address} is on vfio-pci: its virtual functions are opened with a VF token only; see --vf-token`,
     );
   }
@@ -166,21 +166,25 @@ async function create(call: ToolCall): Promise<undefined> {
 }
 
 function sayToken(
-  { out }: ToolCall,
+  { out, dryRun }: ToolCall,
   pf: string,
   vfs: readonly string[],
   token: string,
   isHeld: boolean,
 ): void {
   const held = `a program has ${pf} open: the token that it was opened with counts, and has to be this one`;
-  if (isHeld) out.warn(held);
-  out.line(`\nVF token: ${token}`);
-  out.line(`  PF, pollmode:            -a ${pf} --vfio-vf-token ${token}`);
+  if (isHeld) out.warn(`pollmode sriov: ${held}`);
+  // a dry run's text is for a shell: this is no line of it, and no line can open the physical function
+  const say = (text: string) => out.line(dryRun ? `# ${text}` : text);
+  if (dryRun) say(`before the first virtual function is made, ${pf} is opened with the token`);
+  else out.line();
+  say(`VF token: ${token}`);
+  say(`  PF, pollmode:            -a ${pf} --vfio-vf-token ${token}`);
   for (const vf of vfs) {
-    out.line(`  VF, pollmode and DPDK:   -a ${vf} --vfio-vf-token ${token}`);
-    out.line(`      QEMU:                -device vfio-pci,host=${vf},vf-token=${token}`);
+    say(`  VF, pollmode and DPDK:   -a ${vf} --vfio-vf-token ${token}`);
+    say(`      QEMU:                -device vfio-pci,host=${vf},vf-token=${token}`);
   }
-  out.line(`It lasts until ${pf} is opened with another, or unbound from vfio-pci.`);
+  say(`It lasts until ${pf} is opened with another, or unbound from vfio-pci.`);
 }
 
 /** As text, since 0 is what remove is for. */
@@ -198,7 +202,7 @@ function countOf(text: string | undefined): number {
 async function remove(call: ToolCall): Promise<undefined> {
   const { values, machine, out } = call;
   const pf = oneOf(call, "remove", "");
-  const warn = (text: string) => out.warn(text);
+  const warn = (text: string) => out.warn(`pollmode sriov: ${text}`);
   await removeVfs(machine, pf.address, { force: values.force === true, warn });
   const removed = pf.sriov?.vfs ?? [];
   if (!machine.isDryRun) {

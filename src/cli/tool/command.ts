@@ -50,15 +50,24 @@ const dryRun = {
   "dry-run": { meaning: "Change nothing: print what would be written and run, as shell lines." },
 } as const satisfies OptionTable;
 
-/** Who reads it may stop early (`| head`): then nobody is told, and what is to be done is done all the same. */
-function forgiveClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EPIPE") throw error;
+/**
+ * Who reads it may stop early (`| head`): then nobody is told. A full disk is told, and the exit code says so. What is
+ * to be done is done all the same.
+ */
+function outputFailed({ code, message }: NodeJS.ErrnoException): void {
+  if (code === "EPIPE" || hasFailedOutput) return;
+  hasFailedOutput = true;
+  process.stderr.write(`pollmode: the output cannot be written: ${message}\n`);
+  process.once("exit", (exitCode) => {
+    process.exitCode = exitCode || Exit.FAILED;
+  });
 }
+let hasFailedOutput = false;
 
 /** Runs one command to its end. Never rejects. */
 export async function runTool(command: ToolCommand, argv: readonly string[]): Promise<number> {
   for (const stream of [process.stdout, process.stderr]) {
-    stream.off("error", forgiveClosedPipe).on("error", forgiveClosedPipe);
+    stream.off("error", outputFailed).on("error", outputFailed);
   }
   let out = new Output(argv.includes("--json"));
   try {
@@ -79,7 +88,7 @@ export async function runTool(command: ToolCommand, argv: readonly string[]): Pr
       result = value;
     };
     const record = (change: Change) => {
-      const text = shellLine(change);
+      const text = shellLine(change, root);
       changes.push(text);
       say.line(text);
     };
@@ -89,7 +98,7 @@ export async function runTool(command: ToolCommand, argv: readonly string[]): Pr
     const code = (await command.run(call)) ?? Exit.DONE;
     const asked = values["dry-run"] === true;
     if (isDryRun) say.json(asked || changes.length > 0 ? { result, changes } : result);
-    if (asked && changes.length === 0) say.line("# nothing to change");
+    if (asked && changes.length === 0 && code === Exit.DONE) say.line("# nothing to change");
     return code;
   } catch (error) {
     return fail(command.name, error, out);

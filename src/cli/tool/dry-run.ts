@@ -1,17 +1,19 @@
 // A change as the line of shell that does it, for --dry-run.
-import { dirname } from "node:path";
+import { dirname, relative } from "node:path";
 import type { Change } from "../../devices/machine.ts";
 
-export function shellLine(change: Change): string {
+/** Paths are those of the machine itself, wherever the copy of it is. */
+export function shellLine(change: Change, root = "/"): string {
+  const path = (at: string) => quoted(`/${relative(root, at)}`);
   switch (change.kind) {
     case "write":
-      return `echo ${quoted(change.value.trimEnd())} > ${quoted(change.path)}`;
+      return `echo ${quoted(change.value.trimEnd())} > ${path(change.path)}`;
     case "file": {
       const text = change.text.endsWith("\n") ? change.text : `${change.text}\n`;
-      return `mkdir -p ${quoted(dirname(change.path))} && cat > ${quoted(change.path)} <<'END'\n${text}END`;
+      return `mkdir -p ${path(dirname(change.path))} && cat > ${path(change.path)} <<'END'\n${text}END`;
     }
     case "remove":
-      return `rm ${quoted(change.path)}`;
+      return `rm ${path(change.path)}`;
     case "run":
       return change.command.map(quoted).join(" ");
   }

@@ -1,6 +1,5 @@
 // What the running kernel has and allows: secure boot and lockdown, modules, VFIO's mode without an IOMMU.
 import { readFileSync } from "node:fs";
-import { bindCommands } from "../../bus/pci/commands.ts";
 import { lockdownFix, lockdownMode } from "../../bus/pci/lockdown.ts";
 import type { Machine } from "../../devices/machine.ts";
 import { BY_VFIO, type MachineCheck } from "../check.ts";
@@ -58,11 +57,12 @@ const modules: MachineCheck = {
 
 function noVfioPci(state: "available" | "missing", situation: Situation): Finding {
   const { machine, nics } = situation;
-  // what is bound to another driver and idle is bound at once: without the module it could not be
+  // what is bound to another driver and idle is bound at once, which loads the module: without it it could not be
   const free = nics.filter(
     ({ way, isBound, uses }) => (way === "vfio" || way === "noiommu") && !isBound && uses.length === 0,
   );
-  const command = ["modprobe vfio-pci", ...free.map(({ pci }) => bindCommands(pci, "vfio-pci"))].join("; ");
+  const bind = `pollmode devbind -b vfio-pci ${free.map(({ pci }) => pci.address).join(" ")}`;
+  const command = free.length > 0 ? bind : "modprobe vfio-pci";
   if (state === "available") return fail("the kernel module vfio-pci is not loaded", { command });
   if (isContainer(machine)) {
     const text = "the kernel module vfio-pci is not loaded, and a container cannot load it";

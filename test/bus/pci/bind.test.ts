@@ -252,7 +252,11 @@ t.test("a physical function keeps its driver while it has virtual functions", as
     .addDevice(pf, { device: 0x10c9, driver: "igb", totalVfs: 7 });
   sysfs.write(`bus/pci/devices/${pf}/sriov_numvfs`, "2");
   sysfs.writes.length = 0;
-  const wanted = { code: "PCI_HAS_VFS", message: /2 virtual functions/, fix: /echo 0 > .*sriov_numvfs/ };
+  const wanted = {
+    code: "PCI_HAS_VFS",
+    message: /2 virtual functions/,
+    fix: /: pollmode sriov remove 0000:/,
+  };
   t.throws(() => bindDriver(pf, "vfio-pci", { sysfs }), wanted);
   t.throws(() => unbindDriver(pf, { sysfs }), wanted);
   t.same(sysfs.writes, []);

@@ -57,7 +57,7 @@ t.test("words and options", async (t) => {
   const fails = (args: string, status: number, stderr: RegExp) =>
     t.match(sriov(...args.split(" ").filter(Boolean)), { status, stdout: "", stderr }, args);
   fails("", 2, /not said what to do/);
-  fails("creat x", 2, /did you mean create\?/);
+  fails("creat x", 2, /^pollmode sriov: there is no "creat"\n {2}fix: did you mean create\?/);
   fails("create --count 1", 2, /no physical function is named/);
   fails("create a b --count 1", 2, /too many or too few words/);
   fails("set a", 2, /write: pollmode sriov set PF VF/);
@@ -110,5 +110,20 @@ t.test("a recorded 82599", async (t) => {
   );
   const { result, changes } = JSON.parse(token.stdout);
   t.match(result, { vfs: [/./], vfToken: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/ });
-  t.match(changes[0], /^echo Y > .*\/vfio_pci\/parameters\/enable_sriov$/);
+  t.match(changes[0], /^echo Y > \/sys\/module\/vfio_pci\/parameters\/enable_sriov$/);
+  const args = ["create", second!.address, "--count", "1", "--vf-token", "new"];
+  const lines = at(...args)
+    .stdout.trimEnd()
+    .split("\n");
+  const isShell = (line: string) => /^(echo |# )/.test(line);
+  t.same(
+    [lines.filter((line) => !isShell(line)), lines.some((line) => /^# VF token: /.test(line))],
+    [[], true],
+  );
+  const ofVf = at("create", first!.vfs[1]!.address, "--count", "1");
+  t.match(
+    ofVf,
+    { status: 1, stdout: "", stderr: /is a virtual function itself/ },
+    "nothing is changed for it",
+  );
 });

@@ -46,6 +46,7 @@ t.test("a command: text, JSON, dry run", async (t) => {
   t.match(dryJson, { result: { made: ["/x"] }, changes: [/^mkdir -p \/ && cat > \/x/] });
   const recorded = await kept(() => runTool(touch, ["--root", root, "/c"]));
   t.match(recorded, { code: 0, stdout: /^mkdir / }, "a recorded machine is never changed");
+  t.match(recorded.stdout, /^mkdir -p \/ && cat > \/c <</, "its paths are those of the machine itself");
   t.throws(() => readFileSync(join(root, "c")), { code: "ENOENT" });
 });
 
@@ -115,9 +116,19 @@ t.test("progress is for terminals", async (t) => {
   t.equal(text, "\r\x1b[K1 of 2\r\x1b[Kcareful\n");
 });
 
+const program = fileURLToPath(new URL("../../../src/cli/pollmode.js", import.meta.url));
+
 t.test("a reader that stops early", async (t) => {
-  const program = fileURLToPath(new URL("../../../src/cli/pollmode.js", import.meta.url));
   const line = `"$0" "$1" devbind --status-dev all 2>&1 | head -n 0; echo "\${PIPESTATUS[0]}"`;
   const { stdout } = spawnSync("bash", ["-c", line, process.execPath, program], { encoding: "utf8" });
   t.equal(stdout, "0\n");
+});
+
+t.test("a disk that is full", async (t) => {
+  const line = `"$0" "$1" devbind --status-dev all > /dev/full`;
+  const { status, stderr } = spawnSync("bash", ["-c", line, process.execPath, program], { encoding: "utf8" });
+  t.match(
+    { status, stderr },
+    { status: 1, stderr: /^pollmode: the output cannot be written: ENOSPC[^\n]*\n$/ },
+  );
 });
