@@ -48,8 +48,13 @@ export class VfioGroup {
     setContainer(this.fd, container, this.node);
   }
 
+  /** The kernel has done it itself (EINVAL) where a device that was asked to go has just gone. */
   unsetContainer(): void {
-    unsetContainer(this.fd, this.node);
+    try {
+      unsetContainer(this.fd, this.node);
+    } catch (error) {
+      if (!(error instanceof PollmodeError) || !["EINVAL", "ENODEV"].includes(error.code)) throw error;
+    }
   }
 
   /** The fd of a device of the group, which is attached to a container. `token`: the user's VF token. */
