@@ -2,6 +2,7 @@
 import type { Driver } from "../src/ethdev/driver.ts";
 import { afPacketDriver } from "./af_packet/device.ts";
 import { e1000Driver } from "./e1000/driver.ts";
+import { mlx5Driver, rdmaDriver } from "./mlx5/driver.ts";
 import { nullDriver } from "./null/device.ts";
 import { pcapDriver } from "./pcap/device.ts";
 import { ringDriver } from "./ring/device.ts";
@@ -18,4 +19,6 @@ export const pmds: readonly Driver[] = [
   virtioUserDriver,
   vhostDriver,
   e1000Driver,
+  mlx5Driver,
+  rdmaDriver,
 ];

@@ -10,7 +10,7 @@ import { AppHost } from "./engine/app-host.ts";
 import { appQueues, sleepPlan } from "./engine/app-queues.ts";
 import { type Capture, type CaptureOptions, Captures } from "./engine/capture.ts";
 import { openControlSocket } from "./engine/control.ts";
-import { driverOf, pciDevicesOf } from "./engine/devices.ts";
+import { driverOf, openedFunctions, pciDevicesOf } from "./engine/devices.ts";
 import type { AppLaunch, ForwardOptions, PollmodeEvents } from "./engine/launch.ts";
 import { checkOptions, lcoresOf, type PollmodeOptions } from "./engine/options.ts";
 import { PollmodeError } from "./errors.ts";
@@ -90,7 +90,7 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
     this.engine = options.engine ?? "wasm";
     checkOptions(options);
     const specs = lcoresOf(options);
-    const addresses = pciDevicesOf(options).map(({ name }) => name);
+    const addresses = openedFunctions(options);
     const inMemory = options.inMemory ?? options.filePrefix === undefined;
     try {
       this.runtime = inMemory ? undefined : RuntimeDir.acquire(options.filePrefix ?? "pollmode");

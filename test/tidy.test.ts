@@ -34,7 +34,7 @@ const layers: rules.Layers = {
   ],
   hot: /^src\/hot\/|^(pmd\/[^/]+|src\/capture)\/(hot[^/]*|simd(\.as)?)\.ts$/,
   hotMayImport:
-    /^src\/(forward\/(?!streams)|pcap\/format\.ts$)|^(pmd\/[^/]+|src\/capture)\/(layout|registers|descriptors)\.ts$/,
+    /^src\/(forward\/(?!streams)|pcap\/format\.)|^(pmd\/\w+|src\/capture)\/(.*layout|.qe|registers|descriptors)\.ts$/,
 };
 
 /** What users and programs load: it belongs to no layer, and its exports are for the world outside. */

@@ -14,6 +14,8 @@ const CALLS: Record<keyof HotImports, true> = {
   fdWritev: true,
   fdSend: true,
   fdRewind: true,
+  verbsPoll: true,
+  verbsPost: true,
   now: true,
   notify: true,
 };

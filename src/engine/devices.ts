@@ -1,6 +1,7 @@
 // Which devices an engine makes ports of, and which driver has each.
 import { pmds } from "../../pmd/index.ts";
 import { readPciDevice, scanPci } from "../bus/pci/scan.ts";
+import { rdmaSysfs } from "../bus/rdma/devices.ts";
 import { type Devargs, parseDevargs } from "../eal/devargs.ts";
 import { parseAllowed } from "../eal/kubernetes.ts";
 import { PollmodeError } from "../errors.ts";
@@ -23,7 +24,20 @@ export function userSpaceDevices(blocked: ReadonlySet<string>): Devargs[] {
   return scanPci()
     .filter(({ address, driver }) => !blocked.has(address) && USER_SPACE_DRIVERS.includes(driver ?? ""))
     .filter(({ vendor, device }) => pciDriver(vendor, device) !== undefined)
+    .filter(({ vendor, device }) => !pciDriver(vendor, device)?.keepsKernelDriver)
     .map(({ address }) => pciDevargs(address, "--block"));
+}
+
+/** Addresses of those that are opened by VFIO or UIO, whose kind of addresses (IovaMode) depends on it. */
+export function openedFunctions(options: PollmodeOptions): string[] {
+  const isKept = (address: string) => {
+    try {
+      return driverOfPci(address).keepsKernelDriver ?? false;
+    } catch {
+      return false; // whoever opens it says what is wrong
+    }
+  };
+  return pciDevicesOf(options).flatMap(({ name }) => (isKept(name) ? [] : [name]));
 }
 
 function pciDevargs(one: string | Devargs, option: string): Devargs {
@@ -55,7 +69,7 @@ function driverOfVdev({ name, driver: wanted }: Devargs): Driver {
 }
 
 function driverOfPci(address: string): Driver {
-  const { vendor, device } = readPciDevice(address);
+  const { vendor, device } = readPciDevice(address, rdmaSysfs());
   const driver = pciDriver(vendor, device);
   if (driver) return driver;
   const hex = (id: number) => id.toString(16).padStart(4, "0");

@@ -186,5 +186,7 @@ export interface Driver {
   readonly usage: string;
   /** Which PCI devices it drives; absent for virtual devices. */
   readonly ids?: readonly PciId[];
+  /** The PCI device stays with its kernel driver, and is not bound to VFIO or UIO. */
+  readonly keepsKernelDriver?: boolean;
   probe(devargs: Devargs, context: DriverContext, events: DeviceEvents): Promise<EthDevice>;
 }

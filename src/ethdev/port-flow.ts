@@ -121,7 +121,10 @@ export class PortFlow {
   private device(): FlowDevice {
     const { device } = this.port();
     if (!device) {
-      throw this.missing("flow rules", "use a port whose driver has them: net_e1000 on an 82576 or I350");
+      throw this.missing(
+        "flow rules",
+        "use a port whose driver has them: net_mlx5, or net_e1000 on an 82576 or I350",
+      );
     }
     return device;
   }

@@ -31,6 +31,42 @@ const TEXTS: Record<number, [name: string, text: string]> = {
   ],
   [QueueError.DMA_ERROR]: ["DMA_ERROR", "the NIC could not read or write memory: the IOMMU stopped it"],
   [QueueError.BAD_RING_FRAME]: ["BAD_RING_FRAME", "a frame in the kernel's ring reaches beyond its slot"],
+  [QueueError.CQE_ERROR]: [
+    "CQE_ERROR",
+    "a work request failed: syndrome (mode dv) or ibv_wc_status (ibv), + 256 x 13 (send) or 14 (receive)",
+  ],
+  [QueueError.VERBS_FAILED]: [
+    "VERBS_FAILED",
+    "libibverbs failed to post work requests (the errno), or to poll (what poll_cq returned)",
+  ],
+  [QueueError.BAD_CQE]: [
+    "BAD_CQE",
+    "a completion cannot be: of a work request that is not the next one, or of an unknown kind",
+  ],
+};
+
+/**
+ * What CQE_ERROR's number says in its low byte: syndromes (mlx5dv.h, MLX5_CQE_SYNDROME_…), and from 7 to 10
+ * enum ibv_wc_status (verbs.h), which has the same numbers before.
+ */
+const SYNDROMES: Record<number, string> = {
+  1: "local length error: a frame or a message is longer than its buffers",
+  2: "local QP operation error: a work request is malformed",
+  4: "local protection error: a buffer lies outside the memory region, or the lkey is wrong",
+  5: "flushed: the queue was in the error state already",
+  6: "memory window bind error",
+  7: "bad response",
+  8: "local access error",
+  9: "remote invalid request",
+  10: "remote access error",
+  16: "bad response",
+  17: "local access error",
+  18: "remote invalid request",
+  19: "remote access error",
+  20: "remote operation error",
+  21: "transport retry counter exceeded",
+  22: "receiver-not-ready retry counter exceeded",
+  34: "remote aborted",
 };
 
 /** Why a queue stopped itself. The error code of the port's event is `QUEUE_` and the name (docs/errors.md). */
@@ -52,6 +88,10 @@ const FIXES: Record<number, string> = {
   [QueueError.BAD_LENGTH]:
     "stop and start the port: that resets the NIC; if it comes again, the NIC is broken",
   [QueueError.BAD_RING_FRAME]: "stop and start the port: that makes a new ring; if it comes again, report it",
+  [QueueError.CQE_ERROR]: "stop and start the port: that makes new queues; look at dmesg for mlx5_core",
+  [QueueError.BAD_CQE]:
+    "stop and start the port: that makes new queues; if it comes again, try mode=ibv and report it",
+  [QueueError.VERBS_FAILED]: "stop and start the port: that makes new queues; look at dmesg for mlx5_core",
   [QueueError.DEVICE_LOST]: "look at dmesg and at the slot's power; attach the device again",
   [QueueError.DMA_ERROR]:
     "look for DMAR or AMD-Vi faults in dmesg; stop and start the port: that resets the NIC",
@@ -60,5 +100,6 @@ const FIXES: Record<number, string> = {
 export function queueFault(code: number, argument: number): QueueFault | undefined {
   if (code === QueueError.NONE) return undefined;
   const [name, text] = TEXTS[code] ?? [`ERROR_${code}`, "unknown error"];
-  return { name, text, argument, fix: FIXES[code] ?? VIRTIO_FIX };
+  const syndrome = code === QueueError.CQE_ERROR ? SYNDROMES[argument & 0xff] : undefined;
+  return { name, text: syndrome ? `${text}: ${syndrome}` : text, argument, fix: FIXES[code] ?? VIRTIO_FIX };
 }

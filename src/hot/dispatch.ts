@@ -3,6 +3,9 @@ import { afPacketRxBurst } from "../../pmd/af_packet/hot-receive.ts";
 import { afPacketTxBurst, afPacketTxFlush } from "../../pmd/af_packet/hot-transmit.ts";
 import { intelRxArm, intelRxBurst, intelRxPending } from "../../pmd/intel/hot-receive.ts";
 import { intelTxBurst, intelTxClean } from "../../pmd/intel/hot-transmit.ts";
+import { mlx5RxBurst } from "../../pmd/mlx5/hot-receive.ts";
+import { mlx5TxBurst, mlx5TxClean } from "../../pmd/mlx5/hot-transmit.ts";
+import { verbsRxBurst, verbsTxBurst, verbsTxClean } from "../../pmd/mlx5/hot-verbs.ts";
 import { nullRxBurst, nullTxBurst } from "../../pmd/null/hot.ts";
 import { pcapRxBurst } from "../../pmd/pcap/hot-receive.ts";
 import { pcapTxBurst, pcapTxIdle } from "../../pmd/pcap/hot-transmit.ts";
@@ -53,6 +56,10 @@ function receive(q: u32, pkts: u32, n: u32): u32 {
       return pcapRxBurst(q, pkts, n);
     case QueueKind.NULL:
       return nullRxBurst(q, pkts, n);
+    case QueueKind.MLX5:
+      return mlx5RxBurst(q, pkts, n);
+    case QueueKind.VERBS:
+      return verbsRxBurst(q, pkts, n);
     default:
       return 0;
   }
@@ -91,6 +98,10 @@ function transmit(q: u32, pkts: u32, n: u32): u32 {
       return pcapTxBurst(q, pkts, n);
     case QueueKind.NULL:
       return nullTxBurst(q, pkts, n);
+    case QueueKind.MLX5:
+      return mlx5TxBurst(q, pkts, n);
+    case QueueKind.VERBS:
+      return verbsTxBurst(q, pkts, n);
     default:
       return 0;
   }
@@ -120,6 +131,12 @@ export function txIdle(q: u32): void {
       break;
     case QueueKind.PCAP:
       pcapTxIdle(q);
+      break;
+    case QueueKind.MLX5:
+      mlx5TxClean(q);
+      break;
+    case QueueKind.VERBS:
+      verbsTxClean(q);
       break;
     default:
       break;

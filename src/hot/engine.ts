@@ -39,7 +39,13 @@ export interface FileCalls {
   fdRewind: (fd: number) => number;
 }
 
-export interface HotImports extends FileCalls {
+/** Calls of libibverbs; `call`: a VerbsCall's arena offset (src/libc/hot-verbs.ts). */
+export interface VerbsCalls {
+  verbsPoll: (call: number, n: number, wcs: number) => number;
+  verbsPost: (call: number, wrs: number) => number;
+}
+
+export interface HotImports extends FileCalls, VerbsCalls {
   /** Milliseconds, as performance.now(). */
   now: () => number;
   /** Adds one to an eventfd. */

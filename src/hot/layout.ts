@@ -146,6 +146,10 @@ export const enum QueueKind {
   TAP = 9,
   /** Files: pmd/pcap. */
   PCAP = 10,
+  /** An mlx5's own rings: pmd/mlx5, mode dv. */
+  MLX5 = 11,
+  /** Any NIC's raw packet queue pairs through libibverbs: pmd/mlx5, mode ibv. */
+  VERBS = 12,
 }
 
 /** Why a queue stopped itself. Texts: src/ethdev/queue-errors.ts. */
@@ -168,6 +172,19 @@ export const enum QueueError {
   DEVICE_LOST = 15,
   DMA_ERROR = 16,
   BAD_RING_FRAME = 17,
+  CQE_ERROR = 18,
+  VERBS_FAILED = 19,
+  BAD_CQE = 20,
+}
+
+/** A function of libibverbs that hot code calls (verbsPoll, verbsPost), in a private zone. Addresses are two words. */
+export const enum VerbsCall {
+  /** The function, and the ibv_cq, ibv_qp or ibv_wq that it is called for. */
+  FUNCTION = 0,
+  OBJECT = 8,
+  /** A post that fails leaves here the address of the first work request that it did not take. */
+  BAD_WR = 16,
+  BYTES = 24,
 }
 
 /** One lcore's control block: the command mailbox, the heartbeat, what it measured. */

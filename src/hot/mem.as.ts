@@ -22,6 +22,8 @@
 // @ts-ignore: decorator
 @inline export function wf64(p: u32, v: f64): void { store<f64>(p, v); }
 // @ts-ignore: decorator
+@inline export function w64(p: u32, low: u32, high: u32): void { store<u64>(p, <u64>low | (<u64>high << 32)); }
+// @ts-ignore: decorator
 @inline export function acquire32(p: u32): u32 { return atomic.load<u32>(p); }
 // @ts-ignore: decorator
 @inline export function publish32(p: u32, v: u32): void { store<u32>(p, v); }
@@ -42,6 +44,10 @@
 @inline export function clz32(v: u32): u32 { return clz<u32>(v); }
 // @ts-ignore: decorator
 @inline export function min32(a: u32, b: u32): u32 { return a < b ? a : b; }
+// @ts-ignore: decorator
+@inline export function swap16(v: u32): u32 { return ((v << 8) | ((v >> 8) & 0xff)) & 0xffff; }
+// @ts-ignore: decorator
+@inline export function swap32(v: u32): u32 { return bswap<u32>(v); }
 // @ts-ignore: decorator
 @inline export function mul32(a: u32, b: u32): u32 { return a * b; }
 // @ts-ignore: decorator
@@ -64,3 +70,7 @@
 @external("env", "fdSend") export declare function fdSend(fd: u32): u32;
 // @ts-ignore: decorator
 @external("env", "fdRewind") export declare function fdRewind(fd: u32): u32;
+// @ts-ignore: decorator
+@external("env", "verbsPoll") export declare function verbsPoll(call: u32, n: u32, wcs: u32): u32;
+// @ts-ignore: decorator
+@external("env", "verbsPost") export declare function verbsPost(call: u32, wrs: u32): u32;

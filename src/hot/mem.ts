@@ -3,16 +3,20 @@
 // in this file's place. Hot code imports nothing else that differs between the two engines but `simd.ts`.
 //
 // An access outside the arena traps in WebAssembly. Here it throws ArenaTrap, so that both engines stop alike.
-import type { FileCalls } from "./engine.ts";
+import type { FileCalls, VerbsCalls } from "./engine.ts";
 
 let U8: Uint8Array = new Uint8Array(0);
 let U16: Uint16Array = new Uint16Array(0);
 let U32: Uint32Array = new Uint32Array(0);
 let I32: Int32Array = new Int32Array(0);
 let F64: Float64Array = new Float64Array(0);
+let U64: BigUint64Array = new BigUint64Array(0);
+/** `w64` puts its halves together here. */
+const whole = new BigUint64Array(1);
+const halves = new Uint32Array(whole.buffer);
 let clock: () => number = () => performance.now();
 let signal: (fd: number) => void = () => {};
-let files: FileCalls | undefined;
+let files: (FileCalls & VerbsCalls) | undefined;
 
 /** What an access outside the arena throws in the TypeScript engine: the counterpart of a WebAssembly trap. */
 export class ArenaTrap extends Error {
@@ -24,7 +28,7 @@ export function attach(
   memory: WebAssembly.Memory,
   now: () => number,
   notifyFd: (fd: number) => void,
-  fileCalls?: FileCalls,
+  fileCalls?: FileCalls & VerbsCalls,
 ): void {
   const { buffer } = memory;
   const bytes = buffer.byteLength;
@@ -33,6 +37,7 @@ export function attach(
   U32 = new Uint32Array(buffer, 0, bytes >>> 2);
   I32 = new Int32Array(buffer, 0, bytes >>> 2);
   F64 = new Float64Array(buffer, 0, bytes >>> 3);
+  U64 = new BigUint64Array(buffer, 0, bytes >>> 3);
   clock = now;
   signal = notifyFd;
   files = fileCalls;
@@ -82,6 +87,16 @@ export function wf64(p: u32, v: f64): void {
   if (p >= U8.length) outside(p);
   F64[p >>> 3] = v;
 }
+/**
+ * ONE store of 8 bytes, the low word first: for a device's register that must not see its halves one by one. `p` is a
+ * multiple of 8.
+ */
+export function w64(p: u32, low: u32, high: u32): void {
+  if (p >= U8.length) outside(p);
+  halves[0] = low;
+  halves[1] = high;
+  U64[p >>> 3] = whole[0]!;
+}
 
 /** Atomic load: what follows is not read before it. For what another core or a device writes. */
 export function acquire32(p: u32): u32 {
@@ -122,6 +137,13 @@ export function clz32(v: u32): u32 {
 }
 export function min32(a: u32, b: u32): u32 {
   return a < b ? a : b;
+}
+/** The bytes of a 16-bit and of a 32-bit value in the opposite order: for structures that are big-endian. */
+export function swap16(v: u32): u32 {
+  return ((v << 8) | ((v >>> 8) & 0xff)) & 0xffff;
+}
+export function swap32(v: u32): u32 {
+  return ((v << 24) | ((v & 0xff00) << 8) | ((v >>> 8) & 0xff00) | (v >>> 24)) >>> 0;
 }
 /** Product modulo 2^32. */
 export function mul32(a: u32, b: u32): u32 {
@@ -165,6 +187,17 @@ export function fdSend(fd: u32): u32 {
 /** Back to the file's first byte. Returns 0, or minus the errno, modulo 2^32. */
 export function fdRewind(fd: u32): u32 {
   return files!.fdRewind(fd) >>> 0;
+}
+/**
+ * Calls the poll_cq that stands in the VerbsCall at `call`: up to `n` completions into the ibv_wc[] at `wcs`. Returns
+ * how many, or a negative number, modulo 2^32: more than `n`.
+ */
+export function verbsPoll(call: u32, n: u32, wcs: u32): u32 {
+  return files!.verbsPoll(call, n, wcs) >>> 0;
+}
+/** Calls the post_send or post_recv in the VerbsCall at `call` with the chain at `wrs`. 0, or the errno. */
+export function verbsPost(call: u32, wrs: u32): u32 {
+  return files!.verbsPost(call, wrs) >>> 0;
 }
 export function toF64(v: u32): f64 {
   return v;

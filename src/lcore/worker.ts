@@ -5,6 +5,7 @@ import { receiveMessageOnPort } from "node:worker_threads";
 import { type Hot, type HotImports, instantiateHot, loadTypeScriptHot } from "../hot/engine.ts";
 import { Lcore, LcoreCommand, LcoreState } from "../hot/layout.ts";
 import { hotFiles } from "../libc/hot-files.ts";
+import { hotVerbs } from "../libc/hot-verbs.ts";
 import { eventfdWrite, gettid, pinThread } from "../libc/libc.ts";
 import { LOOP_ROUNDS, SLEEPY_ROUNDS } from "../limits.ts";
 import { AppRunner, refusal } from "./app-runner.ts";
@@ -18,7 +19,8 @@ export default async function lcore(task: LcoreTask): Promise<void> {
   try {
     pinThread(task.cpus);
     Atomics.store(words, Lcore.TID >>> 2, gettid());
-    const calls = { now: commonClock(task.clockOriginMs), notify: eventfdWrite, ...hotFiles(task.memory) };
+    const system = { ...hotFiles(task.memory), ...hotVerbs(task.memory) };
+    const calls = { now: commonClock(task.clockOriginMs), notify: eventfdWrite, ...system };
     await serve(task, await load(task, calls), calls, words, state);
     state(LcoreState.ENDED);
   } catch (error) {

@@ -3,7 +3,8 @@ import koffi from "koffi";
 import { PollmodeError } from "../errors.ts";
 import { errnoName, errnoText } from "./foreign.ts";
 
-export const libc = koffi.load("libc.so.6");
+/** The process's own functions: libc's, or those of a library that was preloaded before it, as a test's device is. */
+export const libc = koffi.load(null);
 
 /** What mends a failure, where the errno alone says it. Callers that know more say more. */
 const fixes: Record<string, string> = {

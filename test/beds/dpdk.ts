@@ -33,6 +33,8 @@ export interface TestpmdOptions {
   eal: string[];
   /** Application arguments, after the `--`. */
   app: string[];
+  /** Words before the program, which run it elsewhere: `ip netns exec NAME`. */
+  prefix?: readonly string[];
   /** What it prints when it is ready. */
   ready?: RegExp;
   readyTimeoutMs?: number;
@@ -57,9 +59,8 @@ export class Testpmd implements AsyncDisposable {
       throw new PollmodeError("DPDK_MISSING", "dpdk-testpmd is not installed", fix);
     }
     // Into a pipe, testpmd's stdout would come in blocks of 4 KiB.
-    this.#process = new OwnedProcess("dpdk-testpmd", "stdbuf", ["-oL", command, ...args], {
-      env: options.env,
-    });
+    const [first, ...rest] = [...(options.prefix ?? []), "stdbuf", "-oL", command, ...args];
+    this.#process = new OwnedProcess("dpdk-testpmd", first!, rest, { env: options.env });
     const own = (prefix: string) => prefix === this.filePrefix;
     const forget = atEnd(() => this.#removeLeftovers(own));
     void this.#process.exited.then(() => {

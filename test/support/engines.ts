@@ -4,6 +4,7 @@ import t from "tap";
 import { compileHot, type Hot, instantiateHot, loadTypeScriptHot } from "../../src/hot/engine.ts";
 import { Mbuf, Queue } from "../../src/hot/layout.ts";
 import { hotFiles } from "../../src/libc/hot-files.ts";
+import { hotVerbs } from "../../src/libc/hot-verbs.ts";
 import { BURST_MAX, MIB, SEGMENTS_EXTRA } from "../../src/limits.ts";
 import { Arena } from "../../src/memory/arena.ts";
 import { IovaMap } from "../../src/memory/iova.ts";
@@ -67,7 +68,8 @@ export class Rig {
     const arena = new Arena((options.arenaMib ?? 16) * MIB);
     const notified: number[] = [];
     const now = options.now ?? (() => performance.now());
-    const imports = { now, notify: (fd: number) => void notified.push(fd), ...hotFiles(arena.memory) };
+    const system = { ...hotFiles(arena.memory), ...hotVerbs(arena.memory) };
+    const imports = { now, notify: (fd: number) => void notified.push(fd), ...system };
     const hot =
       kind === "ts"
         ? await loadTypeScriptHot(arena.memory, imports)

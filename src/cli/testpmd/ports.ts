@@ -325,9 +325,9 @@ export class SessionPorts {
     say("Done");
   }
 
-  async attach(text: string): Promise<Port> {
+  async attach(device: string | Devargs): Promise<Port> {
     const { engine, say } = this.context;
-    const devargs = parseDevargs(text, "port attach");
+    const devargs = typeof device === "string" ? parseDevargs(device, "port attach") : device;
     if (this.all.some((port) => port.name === devargs.name)) {
       const message = `Failed to attach port ${devargs.name}: there is one of this name`;
       throw new PollmodeError(

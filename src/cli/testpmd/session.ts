@@ -5,6 +5,7 @@
 // What testpmd prints when a thing is done comes by `say`, so a console command has nothing to add to it. While
 // forwarding, a change takes effect at once: the lcores whose work it changes are stopped and relaunched, the others
 // run on.
+import type { Devargs } from "../../eal/devargs.ts";
 import { describeError, PollmodeError } from "../../errors.ts";
 import { drainVerbose } from "../../forward/verbose.ts";
 import { threadCpus } from "../../libc/libc.ts";
@@ -246,7 +247,7 @@ export class Session {
     return this.inTurn(async () => this.ports.reset(id));
   }
   /** Returns the new port's id. It is stopped, and the last of the portlist. */
-  portAttach(devargs: string): Promise<number> {
+  portAttach(devargs: string | Devargs): Promise<number> {
     return this.inTurn(async () => {
       const { id } = await this.ports.attach(devargs);
       const portlist = [...this.current.portlist.slice(0, this.current.nbPorts), id];

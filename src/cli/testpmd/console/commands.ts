@@ -4,6 +4,7 @@ import { displayCommands } from "./commands-display.ts";
 import { flowCommands } from "./commands-flow.ts";
 import { missingCommands } from "./commands-missing.ts";
 import { portCommands } from "./commands-ports.ts";
+import { rdmaCommands } from "./commands-rdma.ts";
 import type { TailType, ValueType } from "./grammar.ts";
 import { helpFor } from "./help.ts";
 import { completeLine } from "./match.ts";
@@ -81,6 +82,7 @@ export const commands: readonly Command[] = [
   ...displayCommands,
   ...configCommands,
   ...portCommands,
+  ...rdmaCommands,
   ...flowCommands,
   ...missingCommands,
 ];

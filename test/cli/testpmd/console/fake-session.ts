@@ -1,6 +1,7 @@
 // A session that does nothing but write down what it was asked for.
 
 import type { Session } from "../../../../src/cli/testpmd/session.ts";
+import type { Devargs } from "../../../../src/eal/devargs.ts";
 import type { FlowRule } from "../../../../src/ethdev/flow.ts";
 import { PortFlow } from "../../../../src/ethdev/port-flow.ts";
 
@@ -14,14 +15,22 @@ export interface FakeSession {
 
 function show(value: unknown): string {
   if (value instanceof Uint8Array) return Buffer.from(value).toString("hex");
+  if (isDevargs(value)) {
+    const { driver, name, args } = value;
+    return `${driver} ${name} ${[...args].map(([key, word]) => `${key}=${word}`).join()}`;
+  }
   return typeof value === "object" ? JSON.stringify(value, (_, one) => plain(one)) : String(value);
+}
+
+function isDevargs(value: unknown): value is Devargs {
+  return typeof value === "object" && value !== null && "driver" in value && "args" in value;
 }
 
 function plain(value: unknown): unknown {
   return value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value;
 }
 
-/** Ports 0 and 1; port 0 has flow rules, and both a redirection table. */
+/** Ports 0 and 1; port 0 has flow rules, port 1 is net_rdma's, and both have a redirection table. */
 export function fakeSession(): FakeSession {
   const calls: string[] = [];
   const rules: FlowRule[] = [];
@@ -34,7 +43,8 @@ export function fakeSession(): FakeSession {
   };
   const ports = [0, 1].map((id) => ({
     id,
-    name: `net_fake${id}`,
+    name: id === 1 ? "rdma-0" : "net_fake0",
+    info: { driver: id === 1 ? "net_rdma" : "net_fake" },
     flow: new PortFlow(() => ({
       title: `port ${id} (net_fake${id})`,
       driver: "net_fake",

@@ -4,6 +4,7 @@ import type { Port } from "../../../../src/ethdev/port.ts";
 import { type Hot, loadTypeScriptHot } from "../../../../src/hot/engine.ts";
 import { Mbuf, Queue, TxOffload } from "../../../../src/hot/layout.ts";
 import { hotFiles } from "../../../../src/libc/hot-files.ts";
+import { hotVerbs } from "../../../../src/libc/hot-verbs.ts";
 import type { Pollmode } from "../../../../src/pollmode.ts";
 
 const BURST = 32;
@@ -49,6 +50,7 @@ export class Nic {
       now: () => performance.now(),
       notify: () => {},
       ...hotFiles(pm.arena.memory),
+      ...hotVerbs(pm.arena.memory),
     });
     return pm.ports.map((port) => new Nic(pm, port, hot));
   }

@@ -1,0 +1,94 @@
+// Who is compared: pollmode in both its modes, and DPDK's mlx5 PMD. Either saves bus by compressed CQEs and by
+// multi-packet send (eMPW): DPDK has both on unless told otherwise. All are testpmd, DPDK's or pollmode's, at its
+// prompt, on the same port of the same software ConnectX.
+import { OwnedProcess } from "../../test/beds/child.ts";
+import { commandPath } from "../../test/beds/command.ts";
+import type { Host } from "../../test/softmlx5/verify/host.ts";
+import { cliPath, lcores, testpmdMib } from "../peers/frontends.ts";
+import type { Workload } from "./workloads.ts";
+
+export interface Contender {
+  readonly name: string;
+  readonly program: "pollmode" | "dpdk";
+  /** Device arguments. */
+  readonly args: string;
+}
+
+/** No flows by direct rules: the device has no DevX. */
+const dpdk = "dv_flow_en=0";
+
+export const contenders: readonly Contender[] = [
+  { name: "pollmode dv", program: "pollmode", args: "mode=dv" },
+  { name: "pollmode dv, compressed CQEs", program: "pollmode", args: "mode=dv,rxq_cqe_comp_en=1" },
+  { name: "pollmode dv, no eMPW", program: "pollmode", args: "mode=dv,txq_mpw_en=0" },
+  { name: "pollmode ibv", program: "pollmode", args: "mode=ibv" },
+  { name: "DPDK", program: "dpdk", args: dpdk },
+  { name: "DPDK, whole CQEs", program: "dpdk", args: `${dpdk},rxq_cqe_comp_en=0` },
+  { name: "DPDK, no eMPW", program: "dpdk", args: `${dpdk},txq_mpw_en=0` },
+];
+
+export interface Cpus {
+  /** Of the device's own thread, and of all that does not poll. */
+  readonly device: number;
+  readonly poller: number;
+}
+
+const readyTimeoutMs = 30_000;
+const quitGraceMs = 15_000;
+const ring = 1024;
+const common = ["-i", "--nb-cores=1", "--total-num-mbufs=8192", `--rxd=${ring}`, `--txd=${ring}`];
+
+let instances = 0;
+
+/** Starts a contender and lets it work. The caller quits it. */
+export async function startContender(
+  { name, program, args }: Contender,
+  host: Host,
+  work: Workload,
+  cpus: Cpus,
+): Promise<OwnedProcess> {
+  const [port] = host.nic.ports;
+  const eal = ["--lcores", lcores(cpus.device, cpus.poller), "--in-memory"];
+  const [first, ...prefix] = host.prefix;
+  const on = [
+    `SOFTMLX5_CPU=${cpus.device}`,
+    "taskset",
+    "-c",
+    `${cpus.device},${cpus.poller}`,
+    "stdbuf",
+    "-oL",
+  ];
+  const own =
+    program === "pollmode"
+      ? [process.execPath, cliPath, "testpmd", ...eal, `--vdev=net_rdma0,ibdev=${port!.ibdev},${args}`]
+      : [
+          commandPath("dpdk-testpmd") ?? "dpdk-testpmd",
+          ...eal,
+          "-m",
+          `${testpmdMib}`,
+          `--file-prefix=${filePrefix()}`,
+        ];
+  if (program === "dpdk") own.push("--iova-mode=va", "-a", `${port!.address},${args}`);
+  const child = new OwnedProcess(name, first, [...prefix, ...on, ...own, "--", ...common]);
+  try {
+    await child.waitFor(/testpmd> /, readyTimeoutMs);
+    for (const line of work.lines) child.write(`${line}\n`);
+    return child;
+  } catch (cause) {
+    await child.kill();
+    throw cause;
+  }
+}
+
+/** A name that test/beds/dpdk.ts, too, knows for a dead process's. */
+function filePrefix(): string {
+  return `pollmode-${process.pid}-${2000 + instances++}`;
+}
+
+/** Leaves in order; the emulator complains of whatever is left open, and a complaint fails the run. */
+export async function quit(child: OwnedProcess): Promise<void> {
+  child.write("stop\nquit\n");
+  const status = await child.endWithin(quitGraceMs);
+  if (status.code !== 0 || child.output.includes("softmlx5: complaint"))
+    throw child.error("did not end in order");
+}

@@ -1,0 +1,47 @@
+// The functions of libibverbs that hot code calls itself (mem.ts, verbsPoll and verbsPost). The library has no symbols
+// for them: each provider puts its own into struct ibv_context or ibv_wq, from where control takes their addresses.
+import koffi from "koffi";
+import type { VerbsCalls } from "../hot/engine.ts";
+import { VerbsCall } from "../hot/layout.ts";
+import { addressOf } from "./native.ts";
+
+type Verb = (object: number, a: number, b: number) => number;
+
+/** Addresses as numbers, as in hot-files.ts: `int poll_cq(cq, num_entries, wc)`, `int post_…(queue, wr, bad_wr)`. */
+const pollCq = koffi.proto("int", ["int64_t", "int", "int64_t"]);
+const post = koffi.proto("int", ["int64_t", "int64_t", "int64_t"]);
+
+/**
+ * The function at an address, as JavaScript calls it. Decoded once, for koffi.call() takes three times as long; and the
+ * last one is known without a look-up, for most calls are polls, and those are one provider's.
+ */
+function verbs(prototype: typeof pollCq): (at: number) => Verb {
+  const known = new Map<number, Verb>();
+  let last = 0;
+  let verb: Verb;
+  return (at) => {
+    if (at === last) return verb;
+    verb = known.get(at) ?? koffi.decode(BigInt(at), prototype);
+    known.set(at, verb);
+    last = at;
+    return verb;
+  };
+}
+
+/** The calls over an arena's memory. Offsets come from WebAssembly as signed numbers. */
+export function hotVerbs(memory: { readonly buffer: SharedArrayBuffer }): VerbsCalls {
+  const { buffer } = memory;
+  const base = Number(addressOf(new Uint8Array(buffer)));
+  const words = new Uint32Array(buffer, 0, buffer.byteLength >>> 2);
+  const address = (p: number) => words[p >>> 2]! + words[(p + 4) >>> 2]! * 2 ** 32;
+  const polls = verbs(pollCq);
+  const posts = verbs(post);
+  return {
+    verbsPoll: (call, n, wcs) =>
+      polls(address(call))(address(call + VerbsCall.OBJECT), n >>> 0, base + (wcs >>> 0)),
+    verbsPost: (call, wrs) => {
+      const badWr = base + (call >>> 0) + VerbsCall.BAD_WR;
+      return posts(address(call))(address(call + VerbsCall.OBJECT), base + (wrs >>> 0), badWr);
+    },
+  };
+}

@@ -1,0 +1,92 @@
+// Wrong behaviours of the mlx5 driver, each as an exact replacement in a source: what a slip of its author, or a
+// misread manual, would make of it. Each must be caught (mutations.bed.test.ts).
+import type { Mutation } from "./mutant.ts";
+import { receiveMutations } from "./mutations-receive.ts";
+import { transmitMutations } from "./mutations-transmit.ts";
+
+const verbs = "pmd/mlx5/hot-verbs.ts";
+const spread = "pmd/mlx5/rss.ts";
+const steering = "pmd/mlx5/steering.ts";
+const rules = "pmd/mlx5/rules.ts";
+
+const others: Mutation[] = [
+  {
+    name: "verbs: a frame's number is not that of its buffer",
+    file: verbs,
+    find: "w32(wrs + (k << RecvWr.SHIFT) + RecvWr.WR_ID, slot);",
+    put: "w32(wrs + (k << RecvWr.SHIFT) + RecvWr.WR_ID, k);",
+    first: ["verbs"],
+  },
+  {
+    name: "verbs: no completion is asked for",
+    file: verbs,
+    find: "r32(last + SendWr.SEND_FLAGS) | SendFlag.SIGNALED",
+    put: "r32(last + SendWr.SEND_FLAGS)",
+    first: ["verbs"],
+  },
+  {
+    name: "verbs: a completion in error is taken for a packet",
+    file: verbs,
+    find: "if (status == <u32>WcStatus.SUCCESS) return 0;",
+    put: "if (status != 99) return 0;",
+    first: ["verbsFaults"],
+  },
+  {
+    name: "verbs: packets that the queue did not take are not given back",
+    file: verbs,
+    find: "  w32(next, 0);\n  w32(next + 4, 0);",
+    put: "",
+    first: ["verbs"],
+  },
+  {
+    name: "the RSS key is not the one that was asked for",
+    file: spread,
+    find: "key: (rss.key ?? TOEPLITZ_KEY).slice(),",
+    put: "key: TOEPLITZ_KEY.slice(),",
+    first: ["spread"],
+  },
+  {
+    name: "the redirection table is filled in another order",
+    file: spread,
+    find: "table[at % table.length]!),",
+    put: "table[(at + 1) % table.length]!),",
+    first: ["spread"],
+  },
+  {
+    name: "ports are not hashed",
+    file: spread,
+    find: '"ipv4-udp": { fields: IPV4 | UDP,',
+    put: '"ipv4-udp": { fields: IPV4,',
+    first: ["spread"],
+  },
+  {
+    name: "the kernel gets no copy of groups and broadcasts",
+    file: rules,
+    find: "...(copy ? { dontTrap: true } : {}),",
+    put: "",
+    first: ["steering"],
+  },
+  {
+    name: "the kernel gets a copy of what is ours alone",
+    file: rules,
+    find: "...(copy ? { dontTrap: true } : {}),",
+    put: "dontTrap: true,",
+    first: ["steering"],
+  },
+  {
+    name: "a removed address is received on",
+    file: steering,
+    find: "return { macs: macs.filter((one) => !same(one, mac)) };",
+    put: "return { macs };",
+    first: ["steering"],
+  },
+  {
+    name: "promiscuous mode changes nothing",
+    file: steering,
+    find: "if (state.promiscuous) return",
+    put: "if (state.promiscuous && state.isolated) return",
+    first: ["steering"],
+  },
+];
+
+export const mutations: readonly Mutation[] = [...receiveMutations, ...transmitMutations, ...others];
