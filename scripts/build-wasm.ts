@@ -8,8 +8,18 @@ import asc from "assemblyscript/asc";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
-/** Compiles `entry` (relative to the repository) to `output` (likewise). The memory is imported, its size open. */
-export async function buildWasm(entry: string, output: string, plain = false): Promise<void> {
+const sourceText = (file: string) => readFileSync(file, "utf8");
+
+/**
+ * Compiles `entry` (relative to the repository) to `output` (likewise). The memory is imported, its size open. `read`:
+ * where sources come from.
+ */
+export async function buildWasm(
+  entry: string,
+  output: string,
+  plain = false,
+  read: (file: string) => string = sourceText,
+): Promise<void> {
   const replace = (asked: string) => {
     const file = asked.replace(/\.ts\.ts$/, ".ts"); // asc adds an ending of its own to imports that have one
     const variant = file.replace(/\.ts$/, ".as.ts");
@@ -32,7 +42,7 @@ export async function buildWasm(entry: string, output: string, plain = false): P
   const { error, stdout, stderr } = await asc.main([entry, "-o", output, ...size, ...speed], {
     readFile: (name, base) => {
       const file = replace(resolve(root, base, name));
-      return existsSync(file) ? readFileSync(file, "utf8") : null;
+      return existsSync(file) ? read(file) : null;
     },
     writeFile: (name, contents) => writeFileSync(resolve(root, name), contents),
     listFiles: () => [],

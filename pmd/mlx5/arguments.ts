@@ -26,6 +26,7 @@ export interface Mlx5Arguments {
   readonly mac: Uint8Array | undefined;
   /** Multi-packet (striding) receive queues. */
   readonly striding: boolean;
+  /** Completions of received frames are compressed, where the NIC can. */
   readonly compression: boolean;
   /** Multi-packet send (eMPW), where the NIC has it. */
   readonly multiPacketSend: boolean;
@@ -54,7 +55,7 @@ export function readArguments(devargs: Devargs): Mlx5Arguments {
     rxQueuesMax: reader.integer("num-rx-queues", { default: QUEUES_MAX, min: 1, max: QUEUES_MAX }),
     mac: reader.mac("mac"),
     striding: reader.flag01("mprq_en", { default: false }),
-    compression: reader.flag01("rxq_cqe_comp_en", { default: false }),
+    compression: reader.flag01("rxq_cqe_comp_en", { default: true }),
     multiPacketSend: reader.flag01("txq_mpw_en", { default: true }),
     inlineMin: reader.integer("txq_inline_min", { default: 0, min: 0, max: INLINE_MAX }),
   };

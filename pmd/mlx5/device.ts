@@ -301,16 +301,20 @@ export class Mlx5Device implements EthDevice {
 function deviceInfo({ driver, args, mode, rdma }: Mlx5Parts): DeviceInfo {
   const { raw, rss, maxQpWr, maxWq } = rdma.limits;
   const limits = rss.supported && maxWq > 0 ? rssLimits(rss.fields, rss.tableMax) : undefined;
-  const tags: OffloadName[] =
-    mode === "dv" ? [...(raw.vlanStrip ? (["vlanStrip"] as const) : []), "vlanInsert"] : [];
-  const checks: OffloadName[] = raw.checksum ? ["rxChecksum", "txChecksum"] : [];
+  const offloads: OffloadName[] = raw.checksum ? ["txChecksum"] : [];
+  // plain verbs tell nothing beside a packet of a work queue: libmlx5's handle_responder() leaves IP_CSUM_OK to QPs
+  if (mode === "dv") {
+    if (raw.checksum) offloads.unshift("rxChecksum");
+    if (raw.vlanStrip) offloads.push("vlanStrip");
+    offloads.push("vlanInsert");
+  }
   return {
     driver,
     rxQueuesMax: limits ? args.rxQueuesMax : 1,
     txQueuesMax: QUEUES_MAX,
     frameBytesMax: MTU_MAX + FRAME_HEADER_BYTES,
     descriptors: { min: RING_SIZE_MIN, max: Math.min(RING_SIZE_MAX, maxQpWr), multiple: 1 },
-    offloads: [...checks, ...tags],
+    offloads,
     ...(limits ? { rss: limits } : {}),
   };
 }

@@ -39,14 +39,17 @@ export function mlx5RxBurst(q: u32, pkts: u32, n: u32): u32 {
   if ((r32(q + Mlx5Queue.FLAGS) & Mlx5Flag.STRIDING) != 0) return stridingRxBurst(q, pkts, n);
   const before: u32 = r32(q + Mlx5Queue.CQ_INDEX);
   const single: u32 = r32(q + Mlx5Queue.SEGMENTS) == 1 ? 1 : 0;
+  const compressed: u32 = single != 0 ? r32(q + Mlx5Queue.FLAGS) & Mlx5Flag.COMPRESSED : 0;
   let got: u32 = 0;
   burstBytes = 0;
   while (got < n) {
-    if (single != 0 && r32(q + Mlx5Queue.MINIS) == 0) got = got + takeRun(q, pkts + (got << 2), n - got);
-    if (single != 0 && (r32(q + Mlx5Queue.FLAGS) & Mlx5Flag.COMPRESSED) != 0) {
-      got = got + takeMinis(q, pkts + (got << 2), n - got);
+    if (compressed != 0) {
+      const minis: u32 = takeMinis(q, pkts + (got << 2), n - got);
       burstBytes = burstBytes + miniBytes;
+      got = got + minis;
+      if (minis != 0) continue;
     }
+    if (single != 0 && r32(q + Mlx5Queue.MINIS) == 0) got = got + takeRun(q, pkts + (got << 2), n - got);
     if (got == n) break;
     const mbuf: u32 = takeOne(q);
     if (mbuf == NOTHING) break;

@@ -18,7 +18,7 @@ export function checksumFlags(asked: u32): u32 {
   return (asked & Asked.L4) != 0 ? l3 | WqeField.L4_CSUM : l3;
 }
 
-/** OlFlag bits of packets that sendPacket has to look at: those with a tag to insert, or that want what there is not. */
+/** OlFlag bits of packets that are for sendPacket: those with a tag to insert, or that want what there is not. */
 export function carefulWith(q: u32): u32 {
   const checksums: u32 = r32(q + Mlx5Queue.FLAGS) & Mlx5Flag.CHECKSUM;
   return checksums != 0 ? OlFlag.TX_VLAN : OlFlag.TX_VLAN | Asked.CHECKSUMS;

@@ -273,8 +273,10 @@ function describe(q: u32, mbuf: u32, wr: u32, sge: u32): u32 {
   const span: u32 = r32(q + VerbsQueue.BYTES_MAX) - VerbsLimit.SENT_MIN;
   const ol: u32 = r32(mbuf + Mbuf.OL_FLAGS);
   const rare: u32 = r32(mbuf + Mbuf.NEXT) | (r32(mbuf + Mbuf.PKT_LEN) ^ length) | (ol & OlFlag.TX_VLAN);
-  const checksum: u32 = (ol & CHECKSUMS) != 0 ? r32(q + VerbsQueue.FLAGS) & VerbsFlag.CHECKSUM : 0;
-  let flags: u32 = checksum != 0 ? SendFlag.IP_CSUM : 0;
+  const asked: u32 = ol & CHECKSUMS;
+  // sent without them, the frame would be a wrong one
+  if (asked != 0 && (r32(q + VerbsQueue.FLAGS) & VerbsFlag.CHECKSUM) == 0) return 0;
+  let flags: u32 = asked != 0 ? SendFlag.IP_CSUM : 0;
   let count: u32 = 1;
   if (rare != 0 || (length - VerbsLimit.SENT_MIN) >>> 0 > span || offset > most || offset + length > most) {
     count = describeSegments(q, mbuf, sge);

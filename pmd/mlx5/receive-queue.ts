@@ -68,9 +68,11 @@ export class Mlx5ReceiveQueue extends Mlx5QueueBase {
     else this.laySegments(rq, segments);
   }
 
-  /** The longest frame that is delivered from now on, also while packets come. */
+  /** The longest frame that is delivered from now on, also while packets come; no longer than a WQE's buffers hold. */
   setRoom(bytes: number): void {
-    this.block.set(Mlx5Queue.ROOM, Math.max(bytes, Mlx5Limit.FRAME_MIN));
+    const striding = (this.block.get(Mlx5Queue.FLAGS) & Mlx5Flag.STRIDING) !== 0;
+    const held = this.block.get(Mlx5Queue.SEGMENTS) * this.block.get(Mlx5Queue.BUFFER_BYTES);
+    this.block.set(Mlx5Queue.ROOM, Math.max(striding ? bytes : Math.min(bytes, held), Mlx5Limit.FRAME_MIN));
   }
 
   /** Whether each packet's tag is looked for from now on, also while packets come. */

@@ -1,6 +1,6 @@
 // Vector variants of what simd.ts explains.
 import { Buffer, Cache, Mbuf, Pool, Queue } from "../../src/hot/layout.ts";
-import { r32 } from "../../src/hot/mem.ts";
+import { min32, r32 } from "../../src/hot/mem.ts";
 import { Cqe, Mini, Owner } from "./cqe.ts";
 import { annotate } from "./hot-annotate.ts";
 import { Asked, Mlx5Flag, Mlx5Limit, Mlx5Queue } from "./layout.ts";
@@ -130,9 +130,9 @@ export function describeQuads(q: u32, pkts: u32, n: u32, inlined: u32): u32 {
   const own = i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(0), 1, bufferBytes), 2, pool);
   const limit = i32x4.splat(bufferBytes);
   const least = i32x4.splat(Mlx5Limit.SENT_MIN);
-  const span = i32x4.splat(r32(q + Mlx5Queue.BYTES_MAX) - Mlx5Limit.SENT_MIN);
-  const segments: u32 = inlined != 0 ? 4 : 3;
-  const qpnDs = i32x4.splat(r32(q + Mlx5Queue.QPN) | (segments << WqeField.DS_BIT));
+  // no longer than a buffer: only then may a length be taken off it
+  const span = i32x4.splat(min32(r32(q + Mlx5Queue.BYTES_MAX), bufferBytes) - Mlx5Limit.SENT_MIN);
+  const qpnDs = i32x4.splat(r32(q + Mlx5Queue.QPN) | (<u32>(inlined != 0 ? 4 : 3) << WqeField.DS_BIT));
   let at: u32 = (tail << WqeSize.BLOCK_SHIFT) & end;
   if (multi != 0) at += Wqe.DATA;
   let sum = i32x4.splat(0);

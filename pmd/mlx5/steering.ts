@@ -17,8 +17,9 @@ import { PRIORITIES, type Rule } from "./rules.ts";
 
 /** Addresses beside the own one: DPDK's MLX5_MAX_UC_MAC_ADDRESSES, 128. */
 const MACS_MAX = 128;
-/** Each VLAN doubles the rules: DPDK's MLX5_MAX_VLAN_IDS. */
-const VLANS_MAX = 128;
+/** Blocks of VLANs, each of which doubles the rules; of VLANs DPDK has as many (MLX5_MAX_VLAN_IDS). */
+const BLOCKS_MAX = 128;
+const VLANS = 4096;
 
 const BROADCAST = Uint8Array.of(255, 255, 255, 255, 255, 255);
 /** The bit of all group addresses. */
@@ -50,16 +51,41 @@ export function steeringRules(state: SteeringState, rss: Required<RssConfig>): R
   if (state.isolated) return [];
   if (state.promiscuous) return all({ destination: ANY }, { destination: ANY }, UNTAGGED_PRIORITY, rss);
   const rules = frames(state, undefined, rss);
-  if (!state.filtersVlans) return rules;
-  const tagged = state.vlans.flatMap((vlan) => frames(state, vlan, rss));
+  if (!state.filtersVlans || state.vlans.length === VLANS) return rules;
+  const tagged = vlanBlocks(state.vlans).flatMap((block) => frames(state, block, rss));
   return [...tagged, ...otherVlans(), ...rules];
 }
 
-/** The frames of one VLAN, or of all and untagged ones. */
-function frames(state: SteeringState, vlan: number | undefined, rss: Required<RssConfig>): Rule[] {
-  const priority = vlan === undefined ? UNTAGGED_PRIORITY : TAGGED_PRIORITY;
-  const tag = vlan === undefined ? {} : { vlan };
-  const tagMask = vlan === undefined ? {} : { vlan: 0xfff };
+/** VLANs that a rule compares at once: those whose bits under `mask` are `vlan`'s. */
+interface VlanBlock {
+  readonly vlan: number;
+  readonly mask: number;
+}
+
+/** The fewest blocks that hold just these VLANs: as with routes, each is as large as its place and the set allow. */
+export function vlanBlocks(vlans: readonly number[]): VlanBlock[] {
+  const wanted = new Set(vlans);
+  const blocks: VlanBlock[] = [];
+  for (let vlan = 0; vlan < VLANS; ) {
+    if (!wanted.has(vlan)) {
+      vlan++;
+      continue;
+    }
+    let size = 1;
+    const doubles = () =>
+      Array.from({ length: size }, (_, k) => vlan + size + k).every((one) => wanted.has(one));
+    while (vlan % (2 * size) === 0 && doubles()) size *= 2;
+    blocks.push({ vlan, mask: (VLANS - 1) & ~(size - 1) });
+    vlan += size;
+  }
+  return blocks;
+}
+
+/** The frames of a block of VLANs, or of all and untagged ones. */
+function frames(state: SteeringState, block: VlanBlock | undefined, rss: Required<RssConfig>): Rule[] {
+  const priority = block ? TAGGED_PRIORITY : UNTAGGED_PRIORITY;
+  const tag = block ? { vlan: block.vlan } : {};
+  const tagMask = block ? { vlan: block.mask } : {};
   const own = state.macs.flatMap((mac) =>
     all({ destination: mac, ...tag }, { destination: BROADCAST, ...tagMask }, priority, rss),
   );
@@ -178,10 +204,10 @@ export class Steering {
 
   withVlan(vlan: number, on: boolean): Partial<SteeringState> {
     const others = this.state.vlans.filter((one) => one !== vlan);
-    if (!on) return { vlans: others };
-    if (others.length < VLANS_MAX) return { vlans: [...others, vlan] };
-    const message = `${this.port}: ${VLANS_MAX} VLANs are let in already`;
-    throw new PollmodeError("VLAN_COUNT", message, "let one out, or turn the VLAN filter off");
+    const vlans = on ? [...others, vlan] : others;
+    if (vlanBlocks(vlans).length <= BLOCKS_MAX) return { vlans };
+    const message = `${this.port}: the VLANs let in would be more than ${BLOCKS_MAX} separate ones`;
+    throw new PollmodeError("VLAN_COUNT", message, "let in neighbours, or turn the VLAN filter off");
   }
 }
 

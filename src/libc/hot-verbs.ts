@@ -8,20 +8,21 @@ import { addressOf } from "./native.ts";
 type Verb = (object: number, a: number, b: number) => number;
 
 /** Addresses as numbers, as in hot-files.ts: `int poll_cq(cq, num_entries, wc)`, `int post_…(queue, wr, bad_wr)`. */
-const pollCq = koffi.proto("int", ["int64_t", "int", "int64_t"]);
-const post = koffi.proto("int", ["int64_t", "int64_t", "int64_t"]);
+const pollCq = ["int64_t", "int", "int64_t"];
+const post = ["int64_t", "int64_t", "int64_t"];
 
 /**
  * The function at an address, as JavaScript calls it. Decoded once, for koffi.call() takes three times as long; and the
  * last one is known without a look-up, for most calls are polls, and those are one provider's.
  */
-function verbs(prototype: typeof pollCq): (at: number) => Verb {
+function verbs(parameters: string[]): (at: number) => Verb {
   const known = new Map<number, Verb>();
   let last = 0;
   let verb: Verb;
   return (at) => {
     if (at === last) return verb;
-    verb = known.get(at) ?? koffi.decode(BigInt(at), prototype);
+    // declared here: an lcore without such a queue need not pay for it
+    verb = known.get(at) ?? koffi.decode(BigInt(at), koffi.proto("int", parameters));
     known.set(at, verb);
     last = at;
     return verb;

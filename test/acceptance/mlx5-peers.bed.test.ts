@@ -115,14 +115,14 @@ class Shared implements AsyncDisposable {
     await remote.ip(`neigh replace ${kernelAddress} lladdr ${mac} dev ${wireTap}`);
     await remote.ip(`neigh replace ${ourAddress} lladdr ${reachedBy} dev ${wireTap}`);
     for (const command of [...commands, "start"]) this.testpmd.write(`${command}\n`);
-    await this.testpmd.waitFor(/icmpecho packet forwarding/, 5_000);
+    await this.testpmd.waitFor(/icmpecho packet forwarding/, 20_000);
     await remote.exec("ping", ["-q", "-c", "1", "-w", "10", ourAddress]); // the receive ring is filled then
     return this.testpmd;
   }
 
   /** `sent/received` of pings from remote. */
   async ping(address: string): Promise<string> {
-    const words = ["-q", "-c", `${pings}`, "-i", "0.002", "-W", "2", address];
+    const words = ["-q", "-c", `${pings}`, "-i", "0.002", "-W", "10", address];
     const output = await this.remote.exec("ping", words, { timeoutMs: 30_000 });
     const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(output) ?? [];
     return `${sent}/${received}`;
@@ -160,7 +160,7 @@ async function tryBoth(t: Test, shared: Shared): Promise<void> {
 /** Ends it: our queues have received and sent the pings, and nothing else. */
 async function ends(t: Test, testpmd: OwnedProcess): Promise<void> {
   testpmd.write("stop\n");
-  await testpmd.waitFor(/Accumulated forward statistics[\s\S]*?\n\s*\++\n/, 5_000);
+  await testpmd.waitFor(/Accumulated forward statistics[\s\S]*?\n\s*\++\n/, 20_000);
   testpmd.write("quit\n");
   t.match(await testpmd.endWithin(10_000), { code: 0 }, testpmd.output);
   const { all } = parseFinal(testpmd.stdout)!;

@@ -81,11 +81,13 @@ const imports = [
   "verbsPost",
 ];
 
-/** Compiles loop.c and device.c. The file is gone as soon as it is loaded; the mapping stays. */
+/** Compiles the C. The file is gone as soon as it is loaded; the mapping stays. */
 function loadC(): ReturnType<typeof koffi.load> {
   const folder = mkdtempSync(join(tmpdir(), "pollmode-mlx5-loop-"));
   const output = join(folder, "loop.so");
-  const sources = ["loop.c", "device.c"].map((file) => join(repositoryRoot, "bench", "mlx5", "loop", file));
+  const sources = ["loop.c", "send.c", "device.c"].map((file) =>
+    join(repositoryRoot, "bench", "mlx5", "loop", file),
+  );
   const flags = ["-O3", "-march=native", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"];
   try {
     execFileSync("cc", [...flags, ...layoutFlags, "-o", output, ...sources], {

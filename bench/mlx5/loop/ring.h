@@ -70,6 +70,14 @@ static_assert(offsetof(struct device, digest) == DEVICE_DIGEST, "device block");
 #define ENHANCED_MPSW 0x29000000u
 #define INLINE_BYTES 18
 
-// in loop.c and device.c
+static inline struct mbuf *mbuf_at(uint8_t *base, uint32_t at) { return (struct mbuf *)(base + at); }
+static inline uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+// What the bench has not: the C does nothing about it.
+static inline void unusual(void) { abort(); }
+
+// in loop.c, send.c and device.c
+void cache_put(uint8_t *base, uint32_t cache, const uint32_t *from, uint32_t n);
+void count_packets(uint8_t *base, uint32_t q, uint32_t packets, uint32_t bytes);
+uint32_t tx_burst(uint8_t *base, uint32_t q, const uint32_t *pkts, uint32_t n);
 uint32_t drain(uint8_t *base, uint32_t rxq, uint32_t txq, uint32_t pkts, uint32_t batch);
 uint32_t device_step(uint8_t *base, uint32_t device, uint32_t count);

@@ -87,9 +87,15 @@ function functionFolder(ibdev: string, isPci: boolean, sysfs: Sysfs): string | u
   }
 }
 
-/** Interfaces of the device's own function. */
+/** `pf0vf1`, `c1pf0sf88`: other functions' (__devlink_port_phys_port_name_get, net/devlink); the port itself is `p0`. */
+const REPRESENTOR = /^(?:c\d+)?pf\d/;
+
+/** Interfaces of the device's own function: in switchdev mode representors of others stand beside them. */
 function ownInterfaces(ibdev: string, sysfs: Sysfs): string[] {
-  return sysfs.list(`class/infiniband/${ibdev}/device/net`);
+  const folder = `class/infiniband/${ibdev}/device/net`;
+  return sysfs.list(folder).filter((name) => {
+    return !REPRESENTOR.test(readQuietly(`${folder}/${name}/phys_port_name`, sysfs) ?? "");
+  });
 }
 
 /** Of a device that stands for a bond: the bond and its members. */
@@ -102,7 +108,7 @@ function bondInterfaces(ibdev: string, sysfs: Sysfs): string[] {
   });
 }
 
-/** The kernel answers EINVAL for an empty entry of the GID table. */
+/** The kernel answers EINVAL for an empty entry of the GID table, EOPNOTSUPP for a port without a name. */
 function readQuietly(path: string, sysfs: Sysfs): string | undefined {
   try {
     return sysfs.readOptional(path);

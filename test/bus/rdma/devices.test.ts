@@ -92,6 +92,22 @@ t.test("a scalable function, and a software device", async (t) => {
   t.match(findRdmaDevice({ ibdev: "rxe0" }, "port", sysfs), { pci: undefined, vendor: 0, netdevs: [] });
 });
 
+t.test("switchdev mode: representors are no interfaces of the device", async (t) => {
+  const sysfs = twoPorts(t);
+  const folder = "devices/pci0000:00/0000:5e:00.0/net";
+  const names = { a_vf: "pf0vf1", a_sf: "pf0sf88", a_host: "c1pf0", enp94s0f0: "p0" };
+  for (const [name, port] of Object.entries(names)) {
+    sysfs.put(`${folder}/${name}/phys_port_name`, `${port}\n`);
+    sysfs.link(`class/net/${name}/device`, "devices/pci0000:00/0000:5e:00.0");
+  }
+  sysfs.put(`${folder}/b_other/phys_port_name/none`, ""); // one without a name cannot be read (EOPNOTSUPP; here EISDIR)
+  t.same(listRdmaDevices(sysfs)[0]!.netdevs, ["b_other", "enp94s0f0"]);
+  t.equal(findRdmaDevice({ netdev: "enp94s0f0" }, "port", sysfs).ibdev, "mlx5_0");
+  for (const netdev of ["a_vf", "a_sf", "a_host"]) {
+    t.throws(() => findRdmaDevice({ netdev }, "port", sysfs), { code: "RDMA_UNKNOWN" }, netdev);
+  }
+});
+
 t.test("a renamed interface is found by its new name", async (t) => {
   const sysfs = new FakeSysfs(t);
   sysfs.addDriver("mlx5_core");

@@ -2,14 +2,16 @@
 // and address that the emulator's tree shows. It runs on the software ConnectX in a network namespace of its own:
 // device.bed.test.ts starts it.
 import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import t, { type Test } from "tap";
 import type { PollmodeError } from "../../../src/errors.ts";
 import { LoopPort } from "./loop-port.ts";
 
 const [name, mac] = process.argv.slice(2) as [string, string];
-/** A test of what is so of physical functions (pf) alone, or of virtual ones (vf), as the tree has it. */
-function testOf(kind: "pf" | "vf", title: string, work: (t: Test) => Promise<void>): void {
+/** The port's function is physical or virtual, as the tree has it; none: no interface is in sight, as in containers. */
+type Kind = "pf" | "vf" | "none";
+function testOf(kind: Kind, title: string, work: (t: Test) => Promise<void>): void {
   if (process.argv[4] === kind) void t.test(title, work);
 }
 
@@ -26,8 +28,10 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   }
 }
 
-ip(`link add ${name} address ${mac} type veth peer name peer0`); // not every kernel has dummy interfaces
-ip(`link set ${name} up`);
+if (process.argv[4] !== "none") {
+  ip(`link add ${name} address ${mac} type veth peer name peer0`); // not every kernel has dummy interfaces
+  ip(`link set ${name} up`);
+}
 
 testOf("pf", "MTU: the interface gets a larger one, never a smaller one", async (t) => {
   await using port = await LoopPort.open(`host-if=${name}`);
@@ -111,3 +115,27 @@ testOf("pf", "renamed, and gone", async (t) => {
   const wrong = await port.device.setMtu!(2500).catch((error: PollmodeError) => error.code);
   t.match(String(wrong), /^MTU$|^ENODEV$/);
 });
+
+testOf(
+  "none",
+  "no interface in sight: the address is that of the device's first GID, or given",
+  async (t) => {
+    {
+      await using port = await LoopPort.open("ibdev=mlx5_0");
+      await port.start();
+      const { device } = port;
+      t.equal(Buffer.from(device.mac).toString("hex"), mac.replaceAll(":", ""));
+      t.equal(device.setLink, undefined);
+      const frame = Buffer.alloc(60, 1);
+      frame.set(device.mac);
+      t.equal(port.pass(frame).length, 1);
+      t.same(port.warnings, []);
+    }
+    const gid = `${process.env.SYSFS_PATH}/class/infiniband/mlx5_0/ports/1/gids/0`;
+    writeFileSync(gid, "0000:0000:0000:0000:0000:0000:0000:0000");
+    await t.rejects(LoopPort.open("ibdev=mlx5_0"), { code: "RDMA_NO_MAC", fix: /mac=/ });
+    await using given = await LoopPort.open("ibdev=mlx5_0,mac=02:00:00:00:00:07");
+    await given.start();
+    t.equal(given.device.mac[5], 7);
+  },
+);

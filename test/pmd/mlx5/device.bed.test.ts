@@ -1,6 +1,6 @@
-// Ports of pmd/mlx5 on the software ConnectX: device-loop.ts, in both modes and on three chips. A complaint of the
-// emulator's ends it with status 86.
-import { symlinkSync } from "node:fs";
+// Ports of pmd/mlx5 on the software ConnectX: device-loop.ts and device-rules.ts, in both modes and on two chips, and
+// device-netdev.ts. A complaint of the emulator's ends each with status 86.
+import { rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t from "tap";
@@ -24,16 +24,20 @@ for (const [mode, chip] of [
   t.test(`${mode}, ${chip}`, { skip: missing ?? false }, async (t) => {
     await using bed = await softMlx5({ ports: [{ wire: "loop" }], chip });
     const env = { ...process.env, ...bed.env };
-    await t.spawn(process.execPath, [script("device-loop"), mode], { env }, `device-loop ${mode} ${chip}`);
+    for (const name of ["device-loop", "device-rules"]) {
+      await t.spawn(process.execPath, [script(name), mode], { env }, `${name} ${mode} ${chip}`);
+    }
   });
 }
 
-for (const kind of ["pf", "vf"]) {
-  t.test(`the kernel's interface of a ${kind}`, { skip: netnsMissing ?? false }, async (t) => {
+for (const kind of ["pf", "vf", "none"]) {
+  t.test(`the kernel's interface: ${kind}`, { skip: netnsMissing ?? false }, async (t) => {
     await using bed = await softMlx5({ ports: [{ wire: "loop" }] });
     await using netns = await Netns.create();
     const [{ netdev, mac, address }] = bed.ports as [(typeof bed.ports)[number]];
-    if (kind === "vf") symlinkSync("../0000:03:00.7", join(bed.sysfs, "bus/pci/devices", address, "physfn"));
+    const pci = join(bed.sysfs, "bus/pci/devices", address);
+    if (kind === "vf") symlinkSync("../0000:03:00.7", join(pci, "physfn"));
+    if (kind === "none") rmSync(join(pci, "net"), { recursive: true });
     const env = { ...process.env, ...bed.env };
     const args = ["netns", "exec", netns.name, process.execPath, script("device-netdev"), netdev, mac, kind];
     await t.spawn("ip", args, { env }, `device-netdev ${kind}`);

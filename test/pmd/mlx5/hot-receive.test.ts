@@ -2,7 +2,7 @@
 // RQs, compressed completions.
 import t from "tap";
 import { Mlx5Queue } from "../../../pmd/mlx5/layout.ts";
-import { Mbuf, OlFlag, Queue, QueueError } from "../../../src/hot/layout.ts";
+import { Mbuf, OlFlag } from "../../../src/hot/layout.ts";
 import { makeFrame, onEngines, type Tap } from "../../support/engines.ts";
 import { Random } from "../../support/random.ts";
 import type { Told } from "./device-model.ts";
@@ -252,92 +252,6 @@ onEngines("a session's packets share what its title says", mbufs, (t, rig) => {
     });
     rig.free(packets);
     pair.end(t);
-  }
-});
-
-/** A fault put into a completion, and what the queue stops with. */
-const faults: [string, (pair: Mlx5Pair) => void, number, number | undefined][] = [
-  ["an error", (pair) => pair.nic.rx.fail(0x04), QueueError.CQE_ERROR, 0x0e04],
-  ["a flush", (pair) => pair.nic.rx.fail(0x05), QueueError.CQE_ERROR, 0x0e05],
-  ["another WQE", skipWqe, QueueError.BAD_CQE, 6],
-  ["a length", (pair) => spoil(pair, (cqe) => cqe.writeUInt32BE(1025, 44)), QueueError.BAD_LENGTH, 1025],
-  [
-    "a huge length",
-    (pair) => spoil(pair, (cqe) => cqe.writeUInt32BE(0xffff_fff0, 44)),
-    QueueError.BAD_LENGTH,
-    undefined,
-  ],
-  [
-    "an opcode of transmit",
-    (pair) => spoil(pair, (cqe) => void (cqe[63]! &= 0x0f)),
-    QueueError.BAD_CQE,
-    undefined,
-  ],
-  ["inline data", (pair) => spoil(pair, (cqe) => void (cqe[63]! |= 4)), QueueError.BAD_CQE, undefined],
-  ["a session", (pair) => spoil(pair, (cqe) => void (cqe[63]! |= 12)), QueueError.BAD_CQE, undefined],
-];
-
-function skipWqe(pair: Mlx5Pair): void {
-  pair.nic.rx.head++;
-  pair.nic.rx.deliver(makeFrame(1, 60));
-}
-
-function spoil(pair: Mlx5Pair, change: (cqe: Buffer) => void): void {
-  pair.nic.rx.deliver(makeFrame(1, 60));
-  change(pair.nic.rx.cq.entry(pair.nic.rx.cq.producer - 1));
-}
-
-onEngines("what cannot be stops the queue", mbufs, async (t, rig) => {
-  for (const [what, fault, error, argument] of faults) {
-    const pair = new Mlx5Pair(rig, { size: RING });
-    pair.fill();
-    for (let k = 0; k < 5; k++) pair.nic.rx.deliver(makeFrame(k, 60));
-    fault(pair);
-    const packets = rig.receive(pair.rxq, 32);
-    t.equal(packets.length, 5, "the packets before it");
-    t.equal(pair.rx.block.get(Queue.ERROR), error, what);
-    if (argument !== undefined) t.equal(pair.rx.block.get(Queue.ERROR_ARG), argument);
-    t.notOk(pair.rx.block.running);
-    t.same(rig.receive(pair.rxq, 32), []);
-    rig.free(packets);
-    pair.stop();
-    t.same(rig.audit(), []);
-    pair.free();
-  }
-});
-
-onEngines("a session cannot have more packets than there are buffers", mbufs, (t, rig) => {
-  for (const count of [0, RING + 1, 0xffff_ffff]) {
-    const pair = new Mlx5Pair(rig, { size: RING, compression: "hash" });
-    pair.fill();
-    pair.nic.rx.deliverCompressed([makeFrame(1, 60), makeFrame(2, 60)], true);
-    pair.nic.rx.cq.entry(0).writeUInt32BE(count, 44);
-    t.same(rig.receive(pair.rxq, 32), []);
-    t.equal(pair.rx.block.get(Queue.ERROR), QueueError.BAD_CQE);
-    pair.stop();
-    t.same(rig.audit(), []);
-    pair.free();
-  }
-});
-
-onEngines("strides that cannot be stop the queue", mbufs, (t, rig) => {
-  const changes: [string, (cqe: Buffer) => void][] = [
-    ["none", (cqe) => cqe.writeUInt32BE(60, 44)],
-    ["more than a WQE has", (cqe) => cqe.writeUInt32BE(33 * 0x10000 + 60, 44)],
-    ["beyond the WQE", (cqe) => cqe.writeUInt16BE(32, 60)],
-    ["of another WQE", (cqe) => cqe.writeUInt16BE(3, 2)],
-    ["too few for the frame", (cqe) => cqe.writeUInt32BE(0x10000 + 65, 44)],
-    ["a filler of too many", (cqe) => cqe.writeUInt32BE(0x8000_0000 + 33 * 0x10000, 44)],
-  ];
-  for (const [what, change] of changes) {
-    const pair = new Mlx5Pair(rig, { size: RING, striding });
-    pair.fill();
-    spoil(pair, change);
-    t.same(rig.receive(pair.rxq, 32), []);
-    t.ok([QueueError.BAD_CQE, QueueError.BAD_LENGTH].includes(pair.rx.block.get(Queue.ERROR)), what);
-    pair.stop();
-    t.same(rig.audit(), []);
-    pair.free();
   }
 });
 

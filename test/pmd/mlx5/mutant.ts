@@ -1,8 +1,11 @@
 // A private copy of the build in which one source file may be wrong on purpose. Of the copy one .js is made anew, by
-// esbuild; its hot code runs as the TypeScript engine, which is of the same sources as the WebAssembly.
+// esbuild; its hot code runs as the TypeScript engine, which is of the same sources as the WebAssembly. Vector variants
+// (.as.ts) are in the WebAssembly alone: of them hot.wasm is made anew.
 import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { build, type Plugin } from "esbuild";
+import { buildWasm } from "../../../scripts/build-wasm.ts";
+import type { EngineName } from "../../../src/hot/engine.ts";
 import { repositoryRoot } from "../../beds/paths.ts";
 
 /** One wrong behaviour: `find` stands once in `file`, relative to the repository; `put` takes its place. */
@@ -13,7 +16,7 @@ export interface Mutation {
   find: string;
   put: string;
   /** Parts of the short suite that are likely to catch it; they run before all the others. */
-  first?: readonly string[];
+  first: readonly string[];
 }
 
 /** The build that this file is of. */
@@ -54,7 +57,7 @@ const boundaries: Plugin = {
 };
 
 /** The JavaScript of one source file with this text. */
-export async function compile(file: string, contents: string): Promise<string> {
+async function compile(file: string, contents: string): Promise<string> {
   const resolveDir = join(repositoryRoot, dirname(file));
   const { outputFiles } = await build({
     stdin: { contents, resolveDir, sourcefile: file, loader: "ts" },
@@ -69,10 +72,17 @@ export async function compile(file: string, contents: string): Promise<string> {
   return outputFiles[0]!.text;
 }
 
+const wasmFile = "dist/src/hot/hot.wasm";
+
+/** Which engine runs a source. */
+export function engineOf(source: string): EngineName {
+  return source.endsWith(".as.ts") ? "wasm" : "ts";
+}
+
 /** A copy of the build in `folder`. */
 export class BuildCopy implements Disposable {
   readonly folder: string;
-  private readonly originals = new Map<string, string>();
+  private readonly originals = new Map<string, Buffer>();
 
   constructor(folder: string) {
     this.folder = folder;
@@ -90,16 +100,24 @@ export class BuildCopy implements Disposable {
     return join(this.folder, "dist", source.replace(/\.ts$/, ".js"));
   }
 
-  /** Puts other JavaScript in the place of a source's. */
-  replace(source: string, code: string): void {
-    const path = this.path(source);
-    if (!this.originals.has(source)) this.originals.set(source, readFileSync(path, "utf8"));
-    writeFileSync(path, code);
+  /** Puts other text in the place of a source's, compiled; the copy runs as that source's engine then. */
+  async replace(source: string, text: string): Promise<void> {
+    if (engineOf(source) === "ts") return this.keep(this.path(source), await compile(source, text));
+    const file = join(this.folder, wasmFile);
+    this.keep(file, readFileSync(file));
+    const read = (path: string) => (path.endsWith(`/${source}`) ? text : readFileSync(path, "utf8"));
+    await buildWasm("src/hot/entry.ts", relative(built, file), false, read);
+  }
+
+  /** Remembers what stands in a file, and writes other content. */
+  private keep(path: string, content: string | Buffer): void {
+    if (!this.originals.has(path)) this.originals.set(path, readFileSync(path));
+    writeFileSync(path, content);
   }
 
   /** As it was built. */
   restore(): void {
-    for (const [source, code] of this.originals) writeFileSync(this.path(source), code);
+    for (const [path, content] of this.originals) writeFileSync(path, content);
     this.originals.clear();
   }
 

@@ -1,13 +1,14 @@
 // The short suite of the mutation test: a few thousand frames through all that the driver does, on the software
-// ConnectX, with the TypeScript engine, whose sources may be wrong on purpose. Each part throws where the driver's
+// ConnectX, with an engine whose sources may be wrong on purpose. Each part throws where the driver's
 // behaviour is not as it should be; the emulator ends the process where the device would suffer. In a second or two.
 //
-// Arguments: the RDMA device's name, then the parts to be run.
+// Arguments: the RDMA device's name, the engine, then the parts to be run.
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import type { DeviceConfig } from "../../../src/ethdev/driver.ts";
 import type { Port } from "../../../src/ethdev/port.ts";
+import type { EngineName } from "../../../src/hot/engine.ts";
 import { OlFlag } from "../../../src/index.ts";
 import { Pollmode } from "../../../src/pollmode.ts";
 import { addressesOf } from "../../acceptance/mlx5.ts";
@@ -17,9 +18,10 @@ import { Flow, type FlowOptions, finished, until } from "../../acceptance/suppor
 import { ethernet, ipv4, udp } from "../../support/frames.ts";
 import { hashInput, ipv4Vectors, ipv6Vectors, microsoftKey, toeplitz } from "../e1000/toeplitz.ts";
 
-const [ibdev, ...parts] = process.argv.slice(2);
+const [ibdev, engine, ...parts] = process.argv.slice(2);
 const IDLE_MS = 700;
-const pm = await Pollmode.start({ lcores: "0", noHuge: true, engine: "ts", memoryMib: 96, mbufs: 12288 });
+const engines = { lcores: "0", noHuge: true, engine: engine as EngineName };
+const pm = await Pollmode.start({ ...engines, memoryMib: 96, mbufs: 12288 });
 
 /** Of the emulator that is loaded beneath this process. */
 async function control(command: string): Promise<string> {

@@ -88,8 +88,8 @@ const completions: Mutation[] = [
   {
     name: "later packets of a session are a byte too long",
     file: minis,
-    find: "const length: u32 = swap32(r32(minis + (got << Mini.SHIFT) + Mini.BYTE_CNT));",
-    put: "const length: u32 = swap32(r32(minis + (got << Mini.SHIFT) + Mini.BYTE_CNT)) + 1;",
+    find: "swap32(r32(mini + ((got - start) << Mini.SHIFT) + Mini.BYTE_CNT))",
+    put: "swap32(r32(mini + ((got - start) << Mini.SHIFT) + Mini.BYTE_CNT)) + 1",
     first: ["runs"],
   },
   {
@@ -102,8 +102,8 @@ const completions: Mutation[] = [
   {
     name: "hashes of mini CQEs are little-endian",
     file: minis,
-    find: "hashType != 0 ? swap32(r32(minis + (k << Mini.SHIFT))) : 0",
-    put: "hashType != 0 ? r32(minis + (k << Mini.SHIFT)) : 0",
+    find: "hashes != 0 ? swap32(r32(miniAt(q, k + j))) : 0",
+    put: "hashes != 0 ? r32(miniAt(q, k + j)) : 0",
     first: ["spreadCompressed"],
   },
 ];

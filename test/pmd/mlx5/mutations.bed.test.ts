@@ -3,11 +3,12 @@
 // Unchanged, the same copy passes. A mutation whose place in the source is gone fails as well.
 import { join } from "node:path";
 import t from "tap";
+import type { EngineName } from "../../../src/hot/engine.ts";
 import { netnsBed } from "../../beds/netns.ts";
 import { bedState } from "../../beds/paths.ts";
 import { softMlx5Bed } from "../../beds/softmlx5.ts";
 import { Host, kernelTap } from "../../softmlx5/verify/host.ts";
-import { BuildCopy, compile, type Mutation, mutated, sourceOf } from "./mutant.ts";
+import { BuildCopy, engineOf, type Mutation, mutated, sourceOf } from "./mutant.ts";
 import { mutations } from "./mutations.ts";
 
 const missing = softMlx5Bed.missing() ?? netnsBed.missing();
@@ -39,10 +40,15 @@ class Slot implements AsyncDisposable {
   }
 
   /** What a probe said that did not end well; undefined: nothing is wrong. */
-  async probe(chip: Chip, parts: readonly string[]): Promise<string | undefined> {
+  async probe(chip: Chip, engine: EngineName, parts: readonly string[]): Promise<string | undefined> {
     const host = this.hosts[chip];
     await host.netns.ip(`link set ${kernelTap} mtu 1500`); // a probe before this one may have raised it
-    const args = [this.copy.path("test/pmd/mlx5/mutation-probe.ts"), host.nic.ports[0]!.ibdev, ...parts];
+    const args = [
+      this.copy.path("test/pmd/mlx5/mutation-probe.ts"),
+      host.nic.ports[0]!.ibdev,
+      engine,
+      ...parts,
+    ];
     await using child = host.start("mutation-probe", process.execPath, args);
     const { code, signal } = await child.endWithin(PROBE_MS_MAX);
     if (code === 0) return undefined;
@@ -57,10 +63,14 @@ class Slot implements AsyncDisposable {
   }
 }
 
-/** Runs the whole suite on both chips; the first thing that was wrong. */
-async function suite(slot: Slot, parts: readonly string[] = []): Promise<string | undefined> {
+/** Runs the suite on both chips, or parts of it; the first thing that was wrong. */
+async function suite(
+  slot: Slot,
+  engine: EngineName,
+  parts: readonly string[] = [],
+): Promise<string | undefined> {
   for (const chip of chips) {
-    const wrong = await slot.probe(chip, parts);
+    const wrong = await slot.probe(chip, engine, parts);
     if (wrong !== undefined) return wrong;
   }
   return undefined;
@@ -68,9 +78,10 @@ async function suite(slot: Slot, parts: readonly string[] = []): Promise<string 
 
 /** How the mutation was caught; undefined: it was not. */
 async function tryMutation(slot: Slot, mutation: Mutation): Promise<string | undefined> {
-  slot.copy.replace(mutation.file, await compile(mutation.file, mutated(mutation)));
+  const { file, first } = mutation;
   try {
-    return (await suite(slot, mutation.first)) ?? (mutation.first ? await suite(slot) : undefined);
+    await slot.copy.replace(file, mutated(mutation));
+    return (await suite(slot, engineOf(file), first)) ?? (await suite(slot, engineOf(file)));
   } finally {
     slot.copy.restore();
   }
@@ -87,9 +98,9 @@ t.test("each wrong behaviour is caught", { skip }, async (t) => {
   await t.test("unchanged, made in the same way", async (t) => {
     const [slot] = slots as [Slot];
     for (const file of new Set(mutations.map((mutation) => mutation.file))) {
-      slot.copy.replace(file, await compile(file, sourceOf(file)));
+      if (engineOf(file) === "ts") await slot.copy.replace(file, sourceOf(file));
     }
-    t.equal(await suite(slot), undefined);
+    for (const engine of ["ts", "wasm"] as const) t.equal(await suite(slot, engine), undefined, engine);
     slot.copy.restore();
   });
 

@@ -5,6 +5,7 @@ import { receiveMutations } from "./mutations-receive.ts";
 import { transmitMutations } from "./mutations-transmit.ts";
 
 const verbs = "pmd/mlx5/hot-verbs.ts";
+const vector = "pmd/mlx5/simd.as.ts";
 const spread = "pmd/mlx5/rss.ts";
 const steering = "pmd/mlx5/steering.ts";
 const rules = "pmd/mlx5/rules.ts";
@@ -89,4 +90,40 @@ const others: Mutation[] = [
   },
 ];
 
-export const mutations: readonly Mutation[] = [...receiveMutations, ...transmitMutations, ...others];
+const vectors: Mutation[] = [
+  {
+    name: "vectors: lengths of two of four packets are exchanged",
+    file: vector,
+    find: "v128.load(cqe, 32), v128.load(cqe, 96)",
+    put: "v128.load(cqe, 96), v128.load(cqe, 32)",
+    first: ["cyclic"],
+  },
+  {
+    name: "vectors: buffers of two of four WQEs are exchanged",
+    file: vector,
+    find: "v128.store64_lane(at, one, 0);\n    v128.store64_lane(at + (1 << shift), one, 1);",
+    put: "v128.store64_lane(at, one, 1);\n    v128.store64_lane(at + (1 << shift), one, 0);",
+    first: ["cyclic"],
+  },
+  {
+    name: "vectors: lengths of two of four mini CQEs are exchanged",
+    file: vector,
+    find: "v128.load(at), v128.load(at, 16), 1, 3, 5, 7",
+    put: "v128.load(at), v128.load(at, 16), 3, 1, 5, 7",
+    first: ["runs"],
+  },
+  {
+    name: "vectors: the lkey stands where the length does",
+    file: vector,
+    find: "i32x4.replace_lane(i32x4.splat(0), 1, r32(q + Mlx5Queue.LKEY))",
+    put: "i32x4.replace_lane(i32x4.splat(0), 0, r32(q + Mlx5Queue.LKEY))",
+    first: ["cyclic"],
+  },
+];
+
+export const mutations: readonly Mutation[] = [
+  ...receiveMutations,
+  ...transmitMutations,
+  ...others,
+  ...vectors,
+];

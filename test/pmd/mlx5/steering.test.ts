@@ -2,7 +2,13 @@
 import t from "tap";
 import { UNSPREAD } from "../../../pmd/mlx5/rss.ts";
 import { PRIORITIES, type Rule, RuleSet } from "../../../pmd/mlx5/rules.ts";
-import { FLOW_PRIORITIES, Steering, type SteeringState, steeringRules } from "../../../pmd/mlx5/steering.ts";
+import {
+  FLOW_PRIORITIES,
+  Steering,
+  type SteeringState,
+  steeringRules,
+  vlanBlocks,
+} from "../../../pmd/mlx5/steering.ts";
 import type { RdmaContext } from "../../../src/bus/rdma/context.ts";
 import type { RssConfig } from "../../../src/ethdev/driver.ts";
 
@@ -89,6 +95,24 @@ t.test("VLAN filter: those let in, then other tagged frames to the kernel, then 
   t.ok(all.every(({ priority }) => priority >= FLOW_PRIORITIES && priority < PRIORITIES));
 });
 
+t.test("VLANs as blocks", async (t) => {
+  const every = Array.from({ length: 4096 }, (_, vlan) => vlan);
+  t.same(vlanBlocks([]), []);
+  t.same(vlanBlocks([7]), [{ vlan: 7, mask: 0xfff }]);
+  t.same(vlanBlocks([9, 8, 10, 5]), [
+    { vlan: 5, mask: 0xfff },
+    { vlan: 8, mask: 0xffe },
+    { vlan: 10, mask: 0xfff },
+  ]);
+  t.same(vlanBlocks(every), [{ vlan: 0, mask: 0 }]);
+  const odd = every.filter((vlan) => vlan % 7 !== 3 && vlan > 100);
+  const blocks = vlanBlocks(odd);
+  const held = every.filter((vlan) => blocks.filter((one) => (vlan & one.mask) === one.vlan).length === 1);
+  t.same(held, odd, "each is in one block, and no other is");
+  t.ok(vlanBlocks(every.slice(0, 4095)).length <= 12);
+  t.same(rules({ filtersVlans: true, vlans: every }), rules({}), "all: as without a filter");
+});
+
 t.test("what cannot be is named, and changes nothing", async (t) => {
   const steering = new Steering("net_rdma0", MAC, false);
   t.throws(() => steering.withMac(GROUP), { code: "MAC_ADDRESS" });
@@ -108,9 +132,17 @@ t.test("what cannot be is named, and changes nothing", async (t) => {
   for (let k = 1; k <= 128; k++)
     steering.change(steering.withAddedMac(Uint8Array.of(2, 0, 0, 0, 1, k)), () => {});
   t.throws(() => steering.withAddedMac(OTHER), { code: "MAC_COUNT" });
-  for (let k = 1; k <= 128; k++) steering.change(steering.withVlan(k, true), () => {});
-  t.throws(() => steering.withVlan(200, true), { code: "VLAN_COUNT" });
-  t.same(steering.withVlan(3, true).vlans?.length, 128, "again the same one");
+  for (let k = 0; k < 128; k++) steering.change(steering.withVlan(2 * k, true), () => {});
+  t.throws(() => steering.withVlan(3000, true), { code: "VLAN_COUNT" });
+  t.same(steering.withVlan(2, true).vlans?.length, 128, "again the same one");
+  t.same(steering.withVlan(3, true).vlans?.length, 129, "a neighbour");
+  t.throws(
+    () => {
+      for (let k = 0; k < 128; k++) steering.change(steering.withVlan(2 * k, false), () => {});
+      for (let k = 0; k < 300; k++) steering.change(steering.withVlan(4095 - 5 * k, true), () => {});
+    },
+    { code: "VLAN_COUNT" },
+  );
 });
 
 /** A context that notes what is made and destroyed; the `n`-th call of create fails. */

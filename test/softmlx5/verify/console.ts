@@ -7,12 +7,12 @@ import type { Host } from "./host.ts";
 
 /** Rules by verbs, and no compression of CQEs, unless a check asks for it. */
 const devargs = "dv_flow_en=0,rxq_cqe_comp_en=0";
-const memoryMib = 256;
-const mbufs = 8192;
+const memoryMib = 512;
+const mbufs = 16384;
 /** Descriptors of every ring. */
 export const ring = 512;
 const commandTimeoutMs = 15_000;
-const trafficTimeoutMs = 60_000;
+const trafficTimeoutMs = 20_000;
 const pollMs = 50;
 const errorsMs = 5;
 
@@ -83,12 +83,19 @@ export class Console implements AsyncDisposable {
     expect(/Done/.test(said) && !/fail/i.test(said), "the port did not start again", said);
   }
 
-  /** Waits until a port has received so many frames, or something else is as it should be. */
+  /** Waits until a port has received so many frames, however long, while more and more come. */
   async received(frames: number, port = 0): Promise<void> {
-    await this.until(`port ${port} to receive ${frames} frames`, async () => {
-      const said = await this.do(`show port stats ${port}`);
-      return numberBehind(said, "RX-packets") >= frames ? undefined : said;
-    });
+    for (let last = -1; ; ) {
+      await this.until(`port ${port} to receive ${frames} frames`, async () => {
+        const said = await this.do(`show port stats ${port}`);
+        const count = numberBehind(said, "RX-packets");
+        if (count === last) return said;
+        last = count;
+        return undefined;
+      });
+      if (last >= frames) return;
+      await pause(pollMs);
+    }
   }
 
   /** `look` returns undefined once all is well, until then what it saw. */

@@ -2,28 +2,14 @@
 // port, whose other half is the kernel's; the link that goes away.
 import { Netns } from "../../beds/netns.ts";
 import { ethernet, ipv4, udp } from "../../support/frames.ts";
-import { type Check, expect, expectAll, type Load, numberBehind } from "./check.ts";
+import { type Check, expect, type Load, numberBehind } from "./check.ts";
 import { withTestpmd } from "./console.ts";
 import { Host, kernelTap, wireTap } from "./host.ts";
 import { flow, flowEngines } from "./testpmd-offload.ts";
-import { sendFrames } from "./wire.ts";
+import { kernelAddress, peerAddress, ping, sendFrames } from "./wire.ts";
 
 const port = { wire: `tap:${wireTap}` };
 const bifurcated = { ...port, kernel: `tap:${kernelTap}` };
-const [kernelAddress, peerAddress] = ["10.9.9.1", "10.9.9.2"];
-
-/**
- * One request after the other, of which ping looks at the answers' data; the last ones may be late on a busy machine,
- * so that it sends a few more. That none was lost the interfaces' counts say.
- */
-async function ping(netns: Netns, address: string, count: number, bytes: number): Promise<string> {
-  const options = ["-n", "-q", "-A", "-c", `${count}`, "-w", "30", "-s", `${bytes}`, address];
-  const said = await netns.exec("ping", options);
-  expect(!/errors|duplicates|wrong/.test(said), "ping was not content", said);
-  const words = expectAll(said, [/\d+ packets transmitted, \d+ received/]);
-  expect(Number(/(\d+) received/.exec(words)![1]) >= count, `not ${count} answers`, said);
-  return words;
-}
 
 /** What an interface of a namespace has received and sent. */
 async function linkCounts(netns: Netns, device: string): Promise<{ rx: number; tx: number }> {

@@ -2,9 +2,10 @@
 // to receive. None may be lost: the counts of testpmd add up to the frame.
 import type { SoftChip } from "../../beds/softmlx5-sysfs.ts";
 import { toeplitz } from "../../pmd/e1000/toeplitz.ts";
-import { type Check, expect, expectAll, numberBehind } from "./check.ts";
+import { type Check, expect, expectAll, type Load, numberBehind } from "./check.ts";
 import { type Console, type ConsoleOptions, ring, withTestpmd } from "./console.ts";
-import { Cable, Host } from "./host.ts";
+import { Cable, Host, wireTap } from "./host.ts";
+import { kernelAddress, peerAddress, ping } from "./wire.ts";
 
 const burst = 32;
 /** Frames in a session of compressed CQEs. */
@@ -19,6 +20,9 @@ interface Way extends ConsoleOptions {
   txpkts?: string;
   /** Bursts of 32 that go round; default 4. */
   bursts?: number;
+  mtu?: number;
+  /** How many times the load's frames; default 1. */
+  times?: number;
   /** The receive and send functions it chose must be so. */
   receive?: RegExp;
   send?: RegExp;
@@ -31,7 +35,7 @@ const jumbo = ["--max-pkt-len=9018", "--enable-scatter", "--tx-offloads=0x8000"]
 // Names of device arguments: DPDK's guide of the mlx5 PMD. Modes: drivers/net/mlx5, mlx5_rx_burst_mode_get and
 // txoff_func's list in mlx5_tx.c.
 const ways: readonly Way[] = [
-  { name: "vector receive", receive: /Vector/ },
+  { name: "vector receive", receive: /Vector/, times: 4 },
   { name: "scalar receive", devargs: "rx_vec_en=0", receive: /Scalar/ },
   {
     name: "compressed CQEs, vector",
@@ -65,19 +69,31 @@ const ways: readonly Way[] = [
   { name: "SEND, pointers", devargs: "txq_mpw_en=0,txq_inline_max=0,txq_inline_min=0" },
   { name: "ConnectX-4 Lx: 18 bytes inline", chip: "connectx4lx", devargs: "txq_mpw_en=0" },
   // a frame takes four mbufs of the receive ring
-  { name: "6000 bytes in 3 segments", app: jumbo, txpkts: "2000,2000,2000", bursts: 1 },
+  {
+    name: "6000 bytes in 3 segments",
+    app: jumbo,
+    txpkts: "2000,2000,2000",
+    mtu: 6000,
+    bursts: 1,
+    times: 0.1,
+  },
 ];
 
-/** Frames go round and round: every one that comes in is sent out again. */
-async function circulate(way: Way, frames: number): Promise<string> {
-  await using host = await Host.create({ chip: way.chip ?? "connectx5" });
+/**
+ * Port 0 is a loop, in which frames go round and round: every one that comes in is sent out again. Port 1 answers the
+ * kernel's ping, which looks into the frames.
+ */
+async function circulate(way: Way, { frames, pings }: Load): Promise<string> {
+  const ports = [{ wire: "loop" }, { wire: `tap:${wireTap}` }];
+  await using host = await Host.create({ chip: way.chip ?? "connectx5", ports });
   const { bursts = 4 } = way;
   return await withTestpmd(host, way, async (console) => {
+    await console.do("set portlist 0");
     await console.do("set fwd io");
     if (way.txpkts) await console.do(`set txpkts ${way.txpkts}`);
     const modes = await burstModes(console, way);
     await console.do(`start tx_first ${bursts}`);
-    await console.received(way.txpkts ? frames / 10 : frames);
+    await console.received(frames * (way.times ?? 1));
     const { all, words } = await console.stop();
     expect(all.rxDropped + all.txDropped === 0, "frames were dropped", words);
     // DPDK counts a compressed session's frames when it unpacks it, and may hand them out in the next burst alone
@@ -87,8 +103,20 @@ async function circulate(way: Way, frames: number): Promise<string> {
     const counters = await host.counters();
     const used = way.counter === undefined || (counters[way.counter] ?? 0) > 0;
     expect(used, `no ${way.counter} by the device's own count`, JSON.stringify(counters));
+    await answerPings(console, way, pings);
     return `${modes}; RX ${all.rxPackets}, TX ${all.txPackets}, none lost`;
   });
+}
+
+async function answerPings(console: Console, way: Way, pings: number): Promise<void> {
+  const { netns } = console.host;
+  await netns.ip(`link set ${wireTap} mtu ${way.mtu ?? 1500}`);
+  await netns.address(wireTap, `${peerAddress}/24`);
+  await console.do("set portlist 1");
+  await console.do("set fwd icmpecho");
+  await console.do("start");
+  for (const bytes of [18, 300, (way.mtu ?? 1500) - 28]) await ping(netns, kernelAddress, pings, bytes);
+  await console.stop();
 }
 
 async function burstModes(console: Console, way: Way): Promise<string> {
@@ -101,7 +129,7 @@ async function burstModes(console: Console, way: Way): Promise<string> {
   return [receive, send].map((words) => expectAll(words, [mode]).slice("Burst mode: ".length)).join(" / ");
 }
 
-/** A port that sends and does not read: what the ring does not hold, the device counts as out_of_buffer, DPDK as missed. */
+/** A port that sends and does not read: what the ring does not hold is out_of_buffer with the device, missed with DPDK. */
 async function overflow(frames: number): Promise<string> {
   await using host = await Host.create();
   return await withTestpmd(host, {}, async (console) => {
@@ -230,7 +258,7 @@ export const loopChecks: readonly Check[] = [
   ...ways.map((way) => ({
     program,
     name: way.name,
-    run: ({ frames }: { frames: number }) => circulate(way, frames),
+    run: (load: Load) => circulate(way, load),
   })),
   { program, name: "out of buffers", run: ({ frames }) => overflow(frames / 4) },
   { program, name: "two ports in one process", run: ({ frames }) => twoPorts(frames) },

@@ -49,7 +49,7 @@ async function rss(devargs: string): Promise<string> {
   });
 }
 
-/** A TCP segment between the addresses and ports of a Toeplitz input: source, destination, source port, destination port. */
+/** A TCP segment between the addresses and ports of a Toeplitz input: source, destination, their ports. */
 function vectorFrame(destination: Uint8Array, input: Uint8Array): Buffer {
   const bytes = (input.length - 4) / 2;
   const header = Buffer.alloc(20);
@@ -168,33 +168,21 @@ async function segmentation(): Promise<string> {
     const options = { destination: macOf(host), source };
     await console.do("start");
     await sendFrames(host, [ipv4(6, tcp(payload), options), ipv6(6, tcp(payload, { v6: true }), options)]);
-    const names = [
-      "tcp.seq_raw",
-      "tcp.len",
-      "ip.checksum.status",
-      "tcp.checksum.status",
-      "tcp.flags.push",
-      "tcp.payload",
-    ];
-    const rows = await capture.fields(8, names);
+    const numbers = ["tcp.seq_raw", "tcp.len", "tcp.checksum.status", "tcp.flags.push"];
+    const rows = await capture.fields(8, [...numbers, "ip.checksum.status", "ip.id", "tcp.payload"]);
     await console.stop();
-    for (const [first, ip] of [
-      [0, "1"],
-      [4, ""],
-    ] as const) {
-      const segments = rows.slice(first, first + 4);
-      const seen = segments.map((row) => row.slice(0, 5).join(" "));
-      const wanted = [400, 400, 400, 200].map(
-        (bytes, k) => `${0x01020304 + 400 * k} ${bytes} ${ip} 1 ${k === 3 ? 1 : 0}`,
-      );
-      expect(seen.join() === wanted.join(), `not these segments: ${wanted.join(", ")}`, seen.join("\n"));
-      expect(
-        segments.map((row) => row[5]).join("") === payload.toString("hex"),
-        "the data changed",
-        seen.join(),
-      );
+    for (const version of [4, 6]) {
+      const segments = rows.splice(0, 4);
+      const seen = segments.map((row) => row.slice(0, -1).join(" "));
+      const wanted = [400, 400, 400, 200].map((bytes, k) => {
+        const ip = version === 4 ? `1 0x${(0x1234 + k).toString(16)}` : " ";
+        return `${0x01020304 + 400 * k} ${bytes} 1 ${k === 3 ? 1 : 0} ${ip}`;
+      });
+      expect(seen.join() === wanted.join(), `not these segments:\n${wanted.join("\n")}`, seen.join("\n"));
+      const data = segments.map((row) => row.at(-1)).join("");
+      expect(data === payload.toString("hex"), "the data changed", data);
     }
-    return "IPv4 and IPv6: tcp.len 400, 400, 400, 200; sequence numbers, PSH, checksums and data right";
+    return "IPv4 and IPv6: tcp.len 400, 400, 400, 200; sequence numbers, PSH, IP id, checksums and data right";
   });
 }
 

@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { OwnedProcess } from "../../beds/child.ts";
+import type { Netns } from "../../beds/netns.ts";
 import { tsharkFields } from "../../beds/wireshark.ts";
-import { expect } from "./check.ts";
+import { expect, expectAll } from "./check.ts";
 import { type Host, wireTap } from "./host.ts";
 
 /** Debian's Python, which has pyverbs, rather than another in PATH. */
@@ -18,11 +19,26 @@ s.bind((sys.argv[1], 0))
 for line in sys.stdin:
     s.send(bytes.fromhex(line))
 `;
+/** The port's side of the wire, whoever answers there, and its far end. */
+export const [kernelAddress, peerAddress] = ["10.9.9.1", "10.9.9.2"];
 const captureTimeoutMs = 10_000;
 
 export async function sendFrames(host: Host, frames: readonly Uint8Array[], device = wireTap): Promise<void> {
   const input = frames.map((frame) => `${Buffer.from(frame).toString("hex")}\n`).join("");
   await host.netns.exec(python, ["-c", sender, device], { input });
+}
+
+/**
+ * Requests whose answers' data ping looks at, several under way at a time. The last ones may be late on a busy machine,
+ * so that it sends a few more: that none was lost the interfaces' counts say.
+ */
+export async function ping(netns: Netns, address: string, count: number, bytes: number): Promise<string> {
+  const options = ["-n", "-q", "-A", "-l", "16", "-c", `${count}`, "-w", "30", "-s", `${bytes}`, address];
+  const said = await netns.exec("ping", options);
+  expect(!/errors|duplicates|wrong/.test(said), "ping was not content", said);
+  const words = expectAll(said, [/\d+ packets transmitted, \d+ received/]);
+  expect(Number(/(\d+) received/.exec(words)![1]) >= count, `not ${count} answers`, said);
+  return words;
 }
 
 /** What comes out of the port, from now on. */
