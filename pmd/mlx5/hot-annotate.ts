@@ -21,16 +21,14 @@ export function annotate(q: u32, mbuf: u32, info: u32, hash: u32, hashType: u32)
 }
 
 /**
- * OlFlag's bits of checksums. The NIC says of each header whether it is in order, and which it is: an IPv4 header that
- * is not has a wrong checksum; a TCP or UDP one, too, if the NIC got that far and the packet is no fragment.
+ * OlFlag's bits of checksums: what the NIC calls right is right. What it does not is unknown, as with DPDK
+ * (rxq_cq_to_ol_flags): it also says nothing of headers that it did not read, and of UDP without a checksum.
  */
 function checksums(info: u32): u32 {
-  const sound: u32 = info & CqeInfo.L3_OK;
   let ol: u32 = 0;
-  if ((info & CqeInfo.L3_TYPE) == <u32>CqeInfo.IPV4) {
-    ol = sound != 0 ? OlFlag.RX_IP_CKSUM_GOOD : OlFlag.RX_IP_CKSUM_BAD;
-  }
-  if ((info & CqeInfo.L4_TYPE) == 0 || (info & CqeInfo.IP_FRAG) != 0) return ol;
-  if ((info & CqeInfo.L4_OK) != 0) return ol | OlFlag.RX_L4_CKSUM_GOOD;
-  return sound != 0 ? ol | OlFlag.RX_L4_CKSUM_BAD : ol;
+  if ((info & CqeInfo.L3_TYPE) == <u32>CqeInfo.IPV4 && (info & CqeInfo.L3_OK) != 0)
+    ol = OlFlag.RX_IP_CKSUM_GOOD;
+  if ((info & CqeInfo.L4_TYPE) == 0 || (info & CqeInfo.IP_FRAG) != 0 || (info & CqeInfo.L4_OK) == 0)
+    return ol;
+  return ol | OlFlag.RX_L4_CKSUM_GOOD;
 }

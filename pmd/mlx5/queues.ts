@@ -55,8 +55,11 @@ export interface QueueShape {
 type Receive = Mlx5ReceiveQueue | VerbsReceiveQueue;
 type Transmit = Mlx5TransmitQueue | VerbsTransmitQueue;
 
-/** Entries of a send request's list in ibv mode: packets of more segments are copied or refused (hot-verbs.ts). */
+/** Entries of a send request's list in ibv mode: packets of more segments are dropped (hot-verbs.ts). */
 const SEND_SEGMENTS = 8;
+/** Of a 64-byte block's four segments a send request's head takes three (rdma-core, mlx5_calc_send_wqe). */
+const SEND_BLOCK_SEGMENTS = 4;
+const SEND_HEAD_SEGMENTS = 3;
 /** DPDK's MLX5_MPRQ_DEFAULT_LOG_STRIDE_NUM and _SIZE: 64 strides of 2 KiB. */
 const LOG_STRIDES = 6;
 const LOG_STRIDE_BYTES = 11;
@@ -143,7 +146,7 @@ export class PortQueues {
     const cq = this.keep(rdma.createCq({ entries: wqes }), queue);
     const common = { lkey, bytesMax: frameBytes };
     if (queue instanceof VerbsTransmitQueue) {
-      const sges = Math.min(SEND_SEGMENTS, rdma.limits.maxSge);
+      const sges = this.sendSegments(wqes);
       const qp = this.keep(rdma.createSendQp({ pd, cq, wqes, sges }), queue);
       const flags = { checksum: rdma.limits.raw.checksum };
       queue.attach({ ...common, cq, qp, calls: rdma.calls, segments: sges, flags });
@@ -209,6 +212,13 @@ export class PortQueues {
       ...(striding ? { striding } : {}),
       ...(compression ? { compression } : {}),
     });
+  }
+
+  /** A ring has maxQpWr blocks at most (rdma-core, mlx5_calc_sq_size): in a long one lists are short. */
+  private sendSegments(wqes: number): number {
+    const { maxQpWr, maxSge } = this.host.rdma.limits;
+    const fit = Math.floor(maxQpWr / wqes) * SEND_BLOCK_SEGMENTS - SEND_HEAD_SEGMENTS;
+    return clamp(fit, 1, Math.min(SEND_SEGMENTS, maxSge));
   }
 
   private get dv(): DvLimits {

@@ -1,6 +1,6 @@
-// The loop over mlx5's rings in C: receive, as pmd/mlx5/hot-receive.ts and hot-minis.ts have it, and the clock; transmit
-// is in send.c. The same structures, checks and writes, buffers that stay in their places and all. What the engine does
-// with packets out of the ordinary is not here: the bench has none, and one that came would end it.
+// The loop over mlx5's rings in C: receive, as pmd/mlx5/hot-receive.ts and hot-minis.ts have it, and the clock;
+// transmit is in send.c. The same structures, checks and writes, buffers that stay in their places and all. What the
+// engine does with packets out of the ordinary is not here: the bench has none, and one that came would end it.
 #include "ring.h"
 #include <string.h>
 #include <time.h>

@@ -72,7 +72,7 @@ static_assert(offsetof(struct device, digest) == DEVICE_DIGEST, "device block");
 
 static inline struct mbuf *mbuf_at(uint8_t *base, uint32_t at) { return (struct mbuf *)(base + at); }
 static inline uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
-// What the bench has not: the C does nothing about it.
+// What the bench has not.
 static inline void unusual(void) { abort(); }
 
 // in loop.c, send.c and device.c

@@ -87,7 +87,7 @@ function functionFolder(ibdev: string, isPci: boolean, sysfs: Sysfs): string | u
   }
 }
 
-/** `pf0vf1`, `c1pf0sf88`: other functions' (__devlink_port_phys_port_name_get, net/devlink); the port itself is `p0`. */
+/** phys_port_name of other functions: `pf0vf1`, `c1pf0sf88`; the port itself is `p0` (net/devlink). */
 const REPRESENTOR = /^(?:c\d+)?pf\d/;
 
 /** Interfaces of the device's own function: in switchdev mode representors of others stand beside them. */

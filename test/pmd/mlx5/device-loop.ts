@@ -222,6 +222,12 @@ t.test("a hundred starts and stops leave nothing behind", async (t) => {
   t.same(rig.pool.audit([]), []);
 });
 
+t.test("the longest rings", async (t) => {
+  for (const txDescriptors of [8192, 16384, 32768]) {
+    await withPort(t, async (port, own) => t.same(numbers(port.pass(plain(own, 1))), [1]), { txDescriptors });
+  }
+});
+
 /** Frames of all sizes, each told apart by its bytes: more than a ring of 256, so that it wraps. */
 const manyTo = (destination: Uint8Array) =>
   Array.from({ length: 1000 }, (_, k) => {

@@ -182,15 +182,15 @@ const receives: Mutation[] = [
   {
     name: "a wrong TCP or UDP checksum is called right",
     file: annotate,
-    find: "if ((info & CqeInfo.L4_OK) != 0) return",
-    put: "if ((info | CqeInfo.L4_OK) != 0) return",
+    find: " || (info & CqeInfo.L4_OK) == 0",
+    put: "",
     first: ["offloads"],
   },
   {
     name: "a wrong IPv4 checksum is called right",
     file: annotate,
-    find: "ol = sound != 0 ? OlFlag.RX_IP_CKSUM_GOOD : OlFlag.RX_IP_CKSUM_BAD;",
-    put: "ol = OlFlag.RX_IP_CKSUM_GOOD;",
+    find: " && (info & CqeInfo.L3_OK) != 0) ol",
+    put: ") ol",
     first: ["offloads"],
   },
   {
