@@ -41,6 +41,9 @@ export const mlx5Usage =
 /** The largest Ethernet header that a NIC wants to see in the WQE is 18 bytes; more is for experiments. */
 const INLINE_MAX = 128;
 
+/** What is about rings that libibverbs' calls keep to themselves. */
+const DV_ALONE = ["mprq_en", "rxq_cqe_comp_en", "txq_mpw_en", "txq_inline_min"];
+
 /** Errors: DEVARGS_…. */
 export function readArguments(devargs: Devargs): Mlx5Arguments {
   const reader = new DevargsReader(devargs);
@@ -60,7 +63,15 @@ export function readArguments(devargs: Devargs): Mlx5Arguments {
     inlineMin: reader.integer("txq_inline_min", { default: 0, min: 0, max: INLINE_MAX }),
   };
   reader.end();
+  if (values.mode === "ibv") refuseRings(devargs);
   return { ...values, inlineMin: inline ? values.inlineMin : undefined };
+}
+
+function refuseRings({ name, args }: Devargs): void {
+  const key = DV_ALONE.find((one) => args.has(one) && args.get(one) !== "0");
+  if (key === undefined) return;
+  const message = `${name}: ${key}=${args.get(key)}, but with mode=ibv libibverbs has the rings`;
+  throw new PollmodeError("DEVARGS_VALUE", message, `leave ${key} out, or take mode=dv`);
 }
 
 function readName(reader: DevargsReader, port: string): RdmaName {

@@ -49,7 +49,11 @@ function chooseMode(choice: ModeChoice, rdma: RdmaContext, port: string): Mode {
   if (!rdma.dv) throw notMlx5(port, rdma.info);
   const chip = chipName(rdma.info.vendor, rdma.info.device);
   const message = `${port}: ${rdma.info.ibdev} (${chip}) has completions of version 0, which mode=dv does not read`;
-  throw new PollmodeError("RDMA_UNSUPPORTED", message, "use mode=ibv, or newer firmware");
+  throw new PollmodeError(
+    "RDMA_UNSUPPORTED",
+    message,
+    "update the firmware: the kernel has no raw packet queues on this one either",
+  );
 }
 
 /** Rings and doorbell records come to lie in the DMA zone, where our own code reaches them. */

@@ -5,6 +5,7 @@
 import type { RdmaContext } from "../../src/bus/rdma/context.ts";
 import type { Flow } from "../../src/bus/rdma/objects.ts";
 import type { FlowSpec } from "../../src/bus/rdma/types.ts";
+import { PollmodeError } from "../../src/errors.ts";
 import type { Spread, Spreaders } from "./rss.ts";
 
 /** What becomes of packets: they are received, dropped, or left to the kernel as if no rule matched. */
@@ -99,12 +100,13 @@ export class RuleSet {
 
   private create({ priority, specs, to, copy }: Rule, qp: ReturnType<Spreaders["take"]>): Flow {
     if (to === "kernel") return this.context.createDvFlow({ priority, specs, action: "default-miss" });
-    return this.context.createFlow(qp, {
-      priority,
-      specs,
-      ...(to === "drop" ? { drop: true } : {}),
-      ...(copy ? { dontTrap: true } : {}),
-    });
+    const drop = to === "drop";
+    if (!copy) return this.context.createFlow(qp, { priority, specs, drop });
+    try {
+      return this.context.createFlow(qp, { priority, specs, dontTrap: true });
+    } catch (error) {
+      throw noCopies(error);
+    }
   }
 
   private remove(name: string): void {
@@ -135,4 +137,12 @@ function nameOf(rule: Rule, key: Uint8Array): string {
   const where = typeof to === "string" ? to : `${to.kind} ${to.table.join()}`;
   const hashed = typeof to !== "string" && to.kind !== "none";
   return `${matchOf(rule)} ${where} ${hashed ? Buffer.from(key).toString("hex") : ""}`;
+}
+
+/** The kernel's mlx5_add_flow_rules wants nic_rx_multi_path_tirs for a copy, which functions may lack. */
+function noCopies(error: unknown): unknown {
+  if (!(error instanceof PollmodeError) || error.code !== "RDMA_UNSUPPORTED") return error;
+  const message = `${error.message}: the NIC does not copy groups and broadcast to the kernel`;
+  const fix = "take frames by flow rules alone: --flow-isolate-all, port.flow.isolate(true)";
+  return new PollmodeError("RDMA_UNSUPPORTED", message, fix, { cause: error });
 }

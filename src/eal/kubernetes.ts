@@ -69,6 +69,11 @@ export function parseAllowed(
       return parseDevargs([address, ...args].join(","), option);
     });
   });
+  const again = devices.find(({ name }, k) => devices.findIndex((one) => one.name === name) < k);
+  if (again) {
+    const fix = `write ${option} ${again.name} once, with all its arguments`;
+    throw new PollmodeError("DEVARGS_REPEATED", `${option} ${again.name} is given twice`, fix);
+  }
   if (tokens.size > 1) {
     const message = `${option}: the devices of this container have ${tokens.size} different VF tokens`;
     throw new PollmodeError(

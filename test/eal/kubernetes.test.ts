@@ -72,6 +72,14 @@ t.test("--allow pcidevice:RESOURCE", async (t) => {
   t.equal(parseAllowed(["pcidevice:*"], "--allow", pciOnly).devices.length, 3);
 });
 
+t.test("one device twice is one port too many", async (t) => {
+  const twice = (...texts: string[]) =>
+    t.throws(() => parseAllowed(texts, "--allow", env), { code: "DEVARGS_REPEATED" });
+  twice("01:00.0", "0000:01:00.0");
+  twice("3b:02.6", "pcidevice:intel.com/sriov_net");
+  t.equal(parseAllowed(["01:00.0", "01:00.1"], "--allow", env).devices.length, 2);
+});
+
 t.test("what is wrong is named", async (t) => {
   const fail =
     (text: string, environment: Record<string, string> = env) =>

@@ -333,7 +333,7 @@ export class SessionPorts {
       throw new PollmodeError(
         "DEVARGS_REPEATED",
         message,
-        "give it another number, or detach that port first",
+        "give it another name or number, or detach that port first",
       );
     }
     say("Attaching a new port...");

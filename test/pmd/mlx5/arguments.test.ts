@@ -56,6 +56,8 @@ for (const [word, code] of [
   ["mprq_en=yes", "DEVARGS_VALUE"],
   ["txq_inline_min=1000", "DEVARGS_VALUE"],
   ["rx-queue-sise=512", "DEVARGS_UNKNOWN"],
+  ["mode=ibv,mprq_en=1", "DEVARGS_VALUE"],
+  ["mode=ibv,txq_inline_min=18", "DEVARGS_VALUE"],
 ] as const) {
   t.test(`${word} is named`, async (t) => t.throws(() => read(`0000:5e:00.0,${word}`), { code }));
 }

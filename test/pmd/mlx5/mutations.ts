@@ -63,15 +63,15 @@ const others: Mutation[] = [
   {
     name: "the kernel gets no copy of groups and broadcasts",
     file: rules,
-    find: "...(copy ? { dontTrap: true } : {}),",
-    put: "",
+    find: "{ priority, specs, dontTrap: true }",
+    put: "{ priority, specs }",
     first: ["steering"],
   },
   {
     name: "the kernel gets a copy of what is ours alone",
     file: rules,
-    find: "...(copy ? { dontTrap: true } : {}),",
-    put: "dontTrap: true,",
+    find: "if (!copy) return this.context.createFlow(qp, { priority, specs, drop });",
+    put: "",
     first: ["steering"],
   },
   {

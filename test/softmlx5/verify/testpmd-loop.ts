@@ -129,7 +129,7 @@ async function burstModes(console: Console, way: Way): Promise<string> {
   return [receive, send].map((words) => expectAll(words, [mode]).slice("Burst mode: ".length)).join(" / ");
 }
 
-/** A port that sends and does not read: what the ring does not hold is out_of_buffer with the device, missed with DPDK. */
+/** A port that sends and does not read: what the ring does not hold is out_of_buffer, and missed with DPDK. */
 async function overflow(frames: number): Promise<string> {
   await using host = await Host.create();
   return await withTestpmd(host, {}, async (console) => {

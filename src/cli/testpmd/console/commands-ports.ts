@@ -81,7 +81,7 @@ const settings: readonly Command[] = [
     section,
     help: "Set the MTU of port X to a given value.",
     example: "port config mtu 0 1500",
-    types: { mtu: integer(0, 65_535) },
+    types: { mtu: integer(68, 65_535) },
     run: ({ session }, [id, mtu]) => session.configPort(id, { mtu }),
   }),
   command<[number, number]>({
@@ -89,7 +89,7 @@ const settings: readonly Command[] = [
     section,
     help: "The same, otherwise spelt. Not in DPDK.",
     example: "port config 0 mtu 1500",
-    types: { mtu: integer(0, 65_535) },
+    types: { mtu: integer(68, 65_535) },
     run: ({ session }, [id, mtu]) => session.configPort(id, { mtu }),
   }),
   command<[string]>({
