@@ -4,7 +4,7 @@ import { Mlx5ReceiveQueue } from "../../../pmd/mlx5/receive-queue.ts";
 import { Mlx5TransmitQueue } from "../../../pmd/mlx5/transmit-queue.ts";
 import { queueFault } from "../../../src/ethdev/queue-errors.ts";
 import { QueueError } from "../../../src/hot/layout.ts";
-import { makeFrame, onEngines, Rig } from "../../support/engines.ts";
+import { makeFrame, onEngines, Rig, type Tap } from "../../support/engines.ts";
 import { LKEY, QPN } from "./device-model.ts";
 import { Mlx5Pair } from "./rings.ts";
 
@@ -36,7 +36,7 @@ onEngines("stop and start", options, (t, rig) => {
 });
 
 const rigOf = () => Rig.make("ts", options);
-const refuses = async (message: RegExp, code: string, make: (rig: Rig) => void) => {
+const refuses = async (t: Tap, message: RegExp, code: string, make: (rig: Rig) => void) => {
   const rig = await rigOf();
   try {
     make(rig);
@@ -89,27 +89,31 @@ const sendOf = (
   };
 };
 
-t.test("what is refused, by name", async () => {
+t.test("what is refused, by name", async (t) => {
   const make = (rig: Rig, size: number) => new Mlx5ReceiveQueue({ context: rig, name: "rx", index: 0, size });
   for (const size of [0, 7, 48, 65536, 1.5]) {
-    await refuses(/power of two/, "RING_SIZE", (rig) => make(rig, size));
+    await refuses(t, /power of two/, "RING_SIZE", (rig) => make(rig, size));
   }
-  await refuses(/63 CQEs/, "RING_SIZE", (rig) => receiver(rig).attach(receiveOf(rig, { cqes: 63 })));
-  await refuses(/CQEs of 128/, "RING_SIZE", (rig) => receiver(rig).attach(receiveOf(rig, { cqeBytes: 128 })));
-  await refuses(/64 CQEs/, "RING_SIZE", (rig) => {
+  await refuses(t, /63 CQEs/, "RING_SIZE", (rig) => receiver(rig).attach(receiveOf(rig, { cqes: 63 })));
+  await refuses(t, /CQEs of 128/, "RING_SIZE", (rig) =>
+    receiver(rig).attach(receiveOf(rig, { cqeBytes: 128 })),
+  );
+  await refuses(t, /64 CQEs/, "RING_SIZE", (rig) => {
     receiver(rig).attach({ ...receiveOf(rig), compression: "hash" });
   });
-  await refuses(/WQEs of 8 bytes/, "RING_SIZE", (rig) => receiver(rig).attach(receiveOf(rig, { stride: 8 })));
-  await refuses(/65536 WQEs/, "RING_SIZE", (rig) => {
+  await refuses(t, /WQEs of 8 bytes/, "RING_SIZE", (rig) =>
+    receiver(rig).attach(receiveOf(rig, { stride: 8 })),
+  );
+  await refuses(t, /65536 WQEs/, "RING_SIZE", (rig) => {
     receiver(rig).attach(receiveOf(rig, { wqes: 65536, cqes: 65536 }));
   });
-  await refuses(/no power of two/, "RING_SIZE", (rig) => {
+  await refuses(t, /no power of two/, "RING_SIZE", (rig) => {
     receiver(rig).attach(receiveOf(rig, { cqes: 96 }));
   });
-  await refuses(/48 entries/, "RING_SIZE", (rig) => sender(rig).attach(sendOf(rig, { wqebbs: 48 })));
-  await refuses(/blocks of 128/, "RING_SIZE", (rig) => sender(rig).attach(sendOf(rig, { stride: 128 })));
-  await refuses(/147 bytes/, "INLINE_BYTES", (rig) => sender(rig).attach(sendOf(rig, { minInline: 147 })));
-  await refuses(/outside the arena/, "RING_PLACE", (rig) =>
+  await refuses(t, /48 entries/, "RING_SIZE", (rig) => sender(rig).attach(sendOf(rig, { wqebbs: 48 })));
+  await refuses(t, /blocks of 128/, "RING_SIZE", (rig) => sender(rig).attach(sendOf(rig, { stride: 128 })));
+  await refuses(t, /147 bytes/, "INLINE_BYTES", (rig) => sender(rig).attach(sendOf(rig, { minInline: 147 })));
+  await refuses(t, /outside the arena/, "RING_PLACE", (rig) =>
     sender(rig).attach(sendOf(rig, { outside: true })),
   );
 });
