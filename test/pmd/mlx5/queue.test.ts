@@ -36,7 +36,12 @@ onEngines("stop and start", options, (t, rig) => {
 });
 
 const rigOf = () => Rig.make("ts", options);
-const refuses = async (t: Tap, message: RegExp, code: string, make: (rig: Rig) => void) => {
+const refuses = async (
+  t: Pick<Tap, "fail" | "match" | "same">,
+  message: RegExp,
+  code: string,
+  make: (rig: Rig) => void,
+) => {
   const rig = await rigOf();
   try {
     make(rig);
