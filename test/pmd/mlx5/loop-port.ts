@@ -22,6 +22,8 @@ export interface Received {
 
 const BURST = 32;
 const SENT_MS_MAX = 5000;
+/** A round of the device takes microseconds. */
+const QUIET_MS = 3;
 
 export class LoopPort implements AsyncDisposable {
   readonly rig: Rig;
@@ -81,7 +83,10 @@ export class LoopPort implements AsyncDisposable {
     this.poll();
   }
 
-  /** Sends frames, and gives back what the port receives of them: the loop has delivered what is reported as sent. */
+  /**
+   * Sends frames, and gives back what the port receives of them. What is reported as sent has been delivered, but for
+   * completions that the device still compresses: those come with the end of its round.
+   */
   pass(...frames: Uint8Array[]): Received[] {
     return this.passMbufs(frames.map((frame) => this.rig.packet(frame)));
   }
@@ -97,7 +102,11 @@ export class LoopPort implements AsyncDisposable {
       if (performance.now() > end) throw new Error("what was sent is not reported as sent");
       found.push(...this.poll());
     }
-    for (let now = this.poll(); now.length > 0; now = this.poll()) found.push(...now);
+    for (let end = performance.now() + QUIET_MS; performance.now() < end; ) {
+      const now = this.poll();
+      if (now.length > 0) end = performance.now() + QUIET_MS;
+      found.push(...now);
+    }
     return found;
   }
 

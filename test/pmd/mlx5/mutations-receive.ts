@@ -189,8 +189,8 @@ const receives: Mutation[] = [
   {
     name: "a wrong IPv4 checksum is called right",
     file: annotate,
-    find: " && (info & CqeInfo.L3_OK) != 0) ol",
-    put: ") ol",
+    find: " && (info & CqeInfo.L3_OK) != 0)",
+    put: ")",
     first: ["offloads"],
   },
   {
