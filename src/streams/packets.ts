@@ -29,6 +29,8 @@ export class PacketStream implements AsyncDisposable {
   private readonly lcore: number;
   private readonly input: FrameRing;
   private readonly output: FrameRing;
+  /** Whoever closes it again waits for the same end: the engine may be closed behind it. */
+  private closing: Promise<void> | undefined;
 
   private constructor(engine: Pollmode, lcore: number, bytes: number) {
     this.engine = engine;
@@ -100,8 +102,12 @@ export class PacketStream implements AsyncDisposable {
   }
 
   /** Stops the lcore; what was received and not read is gone. */
-  async close(): Promise<void> {
-    if (this.input.closed) return;
+  close(): Promise<void> {
+    this.closing ??= this.stop();
+    return this.closing;
+  }
+
+  private async stop(): Promise<void> {
     this.input.close();
     this.output.close();
     await this.engine.stop(this.lcore);
