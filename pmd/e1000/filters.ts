@@ -1,6 +1,7 @@
 // Which frames the chip receives (82574 datasheet, 7.1.1; 82576 datasheet, 7.1.1): by destination, by group, by VLAN.
 // What is asked for is kept here and written again after each reset.
 import { PollmodeError } from "../../src/errors.ts";
+import { requireStation } from "../../src/ethdev/station.ts";
 import type { Chip } from "./chips.ts";
 import { RAH_AV, Rctl, Reg } from "./registers.ts";
 import type { Registers } from "./registers-io.ts";
@@ -134,15 +135,4 @@ export class Filters {
 
 function same(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0;
-}
-
-/** Error: MAC_ADDRESS. */
-export function requireStation(address: string, mac: Uint8Array): void {
-  if (mac.length === 6 && (mac[0]! & 1) === 0 && mac.some((byte) => byte !== 0)) return;
-  const message = `${address}: ${Buffer.from(mac).toString("hex")} is no station's address`;
-  throw new PollmodeError(
-    "MAC_ADDRESS",
-    message,
-    "use 6 bytes, not all 0, whose first is even: 02:00:00:00:00:01",
-  );
 }

@@ -1,7 +1,7 @@
 // What a virtual function's user has asked of its PF: kept, because the PF forgets all of it whenever the VF or the PF
 // is reset, and told again then.
 import { PollmodeError } from "../../src/errors.ts";
-import { requireStation } from "./filters.ts";
+import { requireStation } from "../../src/ethdev/station.ts";
 import type { VfMailbox } from "./mailbox.ts";
 
 const MTU_DEFAULT = 1500;

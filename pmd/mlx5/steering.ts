@@ -11,7 +11,7 @@
 import type { EthFields, FlowSpec } from "../../src/bus/rdma/types.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type { RssConfig } from "../../src/ethdev/driver.ts";
-import { requireStation } from "../e1000/filters.ts";
+import { requireStation } from "../../src/ethdev/station.ts";
 import { branches, type HashKind, LEVELS } from "./rss.ts";
 import { PRIORITIES, type Rule } from "./rules.ts";
 
