@@ -131,7 +131,7 @@ const receivers: Record<Who, (near: Netns, sender: OwnedProcess, settings: Setti
     const contention = guard.next();
     await testpmd.stop("SIGINT", graceMs);
     heard(median(pps), "to testpmd");
-    return counted(pps, contention, foreignPctMax, parseCoreCycles(testpmd.output));
+    return counted(pps, contention, foreignPctMax, parseCoreCycles(testpmd.stdout));
   },
 };
 

@@ -90,7 +90,7 @@ export const startDpdk: StartFrontend = async (row, socket, cpus) => {
     },
     async finish() {
       await testpmd.stop();
-      return parseCoreCycles(testpmd.output);
+      return parseCoreCycles(testpmd.stdout);
     },
   };
 };

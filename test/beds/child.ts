@@ -72,7 +72,7 @@ export class OwnedProcess implements AsyncDisposable {
     return this.#status;
   }
 
-  /** stdout and stderr as they came, without carriage returns. */
+  /** stdout and stderr as they came, without carriage returns: a line of one may stand in the midst of one of the other. */
   get output(): string {
     return this.#output;
   }
@@ -80,6 +80,11 @@ export class OwnedProcess implements AsyncDisposable {
   /** stdout alone: no line of it is broken by one of stderr. */
   get stdout(): string {
     return this.#stdout;
+  }
+
+  /** stderr alone. */
+  get stderr(): string {
+    return this.#stderr;
   }
 
   #collect(text: string): void {
@@ -97,7 +102,7 @@ export class OwnedProcess implements AsyncDisposable {
     this.#child.stdin?.end();
   }
 
-  /** Waits until the output matches; fails with the output's tail when the program ends or time is up first. */
+  /** Waits until the output, or one stream of it alone, matches; fails with the output's tail when the program ends or time is up first. */
   waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpMatchArray> {
     return new Promise((resolve, reject) => {
       const done = (settle: () => void) => {
@@ -107,7 +112,8 @@ export class OwnedProcess implements AsyncDisposable {
       };
       const fail = (why: string) => done(() => reject(this.error(`${why} before it printed ${pattern}`)));
       const look = () => {
-        const match = this.#output.match(pattern);
+        const texts = [this.#output, this.#stdout, this.#stderr];
+        const match = texts.map((text) => text.match(pattern)).find((found) => found !== null);
         if (match) done(() => resolve(match));
         else if (this.#status) fail(`ended (${describeStatus(this.#status)})`);
       };

@@ -89,6 +89,14 @@ export class Testpmd implements AsyncDisposable {
     return this.#process.output;
   }
 
+  get stdout(): string {
+    return this.#process.stdout;
+  }
+
+  get stderr(): string {
+    return this.#process.stderr;
+  }
+
   /** Settles when testpmd has ended, however that came. */
   get exited(): Promise<ExitStatus> {
     return this.#process.exited;

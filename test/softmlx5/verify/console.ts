@@ -53,18 +53,27 @@ export class Console implements AsyncDisposable {
 
   /** Types a line; what testpmd printed until its next prompt. */
   async do(line: string, timeoutMs = commandTimeoutMs): Promise<string> {
-    const from = this.testpmd.output.length;
+    const from = { stdout: this.testpmd.stdout.length, stderr: this.testpmd.stderr.length };
+    // What stderr says may come in the midst of the prompt.
+    const since = () => ({
+      stdout: this.testpmd.stdout.slice(from.stdout),
+      stderr: this.testpmd.stderr.slice(from.stderr),
+    });
     this.testpmd.command(line);
     const deadline = performance.now() + timeoutMs;
     for (;;) {
-      const said = this.testpmd.output.slice(from);
-      if (/\ntestpmd> /.test(said)) {
+      if (/\ntestpmd> /.test(since().stdout)) {
         await pause(errorsMs); // on stderr, which comes by another pipe
-        return this.testpmd.output.slice(from).replace("\ntestpmd> ", "\n");
+        const { stdout, stderr } = since();
+        return `${stdout.replace("\ntestpmd> ", "\n")}${stderr}`;
       }
       const ended = await Promise.race([this.testpmd.exited, pause(5)]);
       const late = performance.now() > deadline;
-      expect(!ended && !late, `testpmd ${ended ? "ended at" : "has not done"} \`${line}\``, this.tail(from));
+      expect(
+        !ended && !late,
+        `testpmd ${ended ? "ended at" : "has not done"} \`${line}\``,
+        lastLines(since()),
+      );
     }
   }
 
@@ -121,21 +130,18 @@ export class Console implements AsyncDisposable {
     return { ...final!, words };
   }
 
-  /** All output so far. */
+  /** All that testpmd printed so far; its log and the emulator's are on stderr. */
   get output(): string {
-    return this.testpmd.output;
+    return this.testpmd.stdout;
   }
 
   /** Leaves in order: whatever is left open, or was done wrongly until then, the emulator complains of. */
   async quit(): Promise<void> {
     this.testpmd.command("quit");
     const status = await Promise.race([this.testpmd.exited, pause(commandTimeoutMs)]);
-    expect(status?.code === 0, `testpmd ended with ${JSON.stringify(status)}`, this.tail(0));
-    expect(!/softmlx5: complaint/.test(this.output), "the emulator complained", this.tail(0));
-  }
-
-  private tail(from: number): string {
-    return this.testpmd.output.slice(from).split("\n").slice(-30).join("\n");
+    expect(status?.code === 0, `testpmd ended with ${JSON.stringify(status)}`, lastLines(this.testpmd));
+    const { stderr } = this.testpmd;
+    expect(!/softmlx5: complaint/.test(stderr), "the emulator complained", lastLines(this.testpmd));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -161,6 +167,10 @@ function withArguments(base: string, more = ""): string {
   return Object.entries(Object.fromEntries(pairs) as Record<string, string>)
     .map((pair) => pair.join("="))
     .join(",");
+}
+
+function lastLines({ stdout, stderr }: { stdout: string; stderr: string }): string {
+  return `${stdout}${stderr}`.split("\n").slice(-30).join("\n");
 }
 
 const pause = (ms: number) => new Promise<undefined>((done) => setTimeout(done, ms, undefined));
