@@ -1,19 +1,23 @@
 // Who is compared: pollmode in both its modes, and DPDK's mlx5 PMD. Either saves bus by compressed CQEs and by
-// multi-packet send (eMPW), both on unless told otherwise. All are testpmd, DPDK's or pollmode's, at its
-// prompt, on the same port of the same software ConnectX.
+// multi-packet send (eMPW), both on unless told otherwise. These are testpmd, DPDK's or pollmode's, at its prompt, on
+// the same port of the same software ConnectX. DPDK has direct verbs only: what pollmode's ibv mode is to be compared
+// with is a C program that sends and receives by libibverbs, too (verbs/).
 import { OwnedProcess } from "../../test/beds/child.ts";
 import { commandPath } from "../../test/beds/command.ts";
+import type { TreePort } from "../../test/beds/softmlx5-sysfs.ts";
 import type { Host } from "../../test/softmlx5/verify/host.ts";
 import { cliPath, lcores, testpmdMib } from "../peers/frontends.ts";
 import type { Workload } from "./workloads.ts";
 
 export interface Contender {
   readonly name: string;
-  readonly program: "pollmode" | "dpdk";
-  /** Device arguments. */
+  readonly program: "pollmode" | "dpdk" | "c";
+  /** Device arguments; the C program has none. */
   readonly args: string;
 }
 
+/** What the rates of the others are set beside (tables.ts). */
+export const verbsInC = "C, verbs";
 /** No flows by direct rules: the device has no DevX. */
 const dpdk = "dv_flow_en=0";
 
@@ -22,6 +26,7 @@ export const contenders: readonly Contender[] = [
   { name: "pollmode dv, whole CQEs", program: "pollmode", args: "mode=dv,rxq_cqe_comp_en=0" },
   { name: "pollmode dv, no eMPW", program: "pollmode", args: "mode=dv,txq_mpw_en=0" },
   { name: "pollmode ibv", program: "pollmode", args: "mode=ibv" },
+  { name: verbsInC, program: "c", args: "" },
   { name: "DPDK", program: "dpdk", args: dpdk },
   { name: "DPDK, whole CQEs", program: "dpdk", args: `${dpdk},rxq_cqe_comp_en=0` },
   { name: "DPDK, no eMPW", program: "dpdk", args: `${dpdk},txq_mpw_en=0` },
@@ -40,15 +45,13 @@ const common = ["-i", "--nb-cores=1", "--total-num-mbufs=8192", `--rxd=${ring}`,
 
 let instances = 0;
 
-/** Starts a contender and lets it work. The caller quits it. */
+/** Starts a contender and lets it work; `verbs`: the C program's path. The caller quits it. */
 export async function startContender(
-  { name, program, args }: Contender,
+  contender: Contender,
   host: Host,
   work: Workload,
-  cpus: Cpus,
+  { cpus, verbs }: { cpus: Cpus; verbs: string },
 ): Promise<OwnedProcess> {
-  const [port] = host.nic.ports;
-  const eal = ["--lcores", lcores(cpus.device, cpus.poller), "--in-memory"];
   const [first, ...prefix] = host.prefix;
   const on = [
     `SOFTMLX5_CPU=${cpus.device}`,
@@ -58,26 +61,31 @@ export async function startContender(
     "stdbuf",
     "-oL",
   ];
-  const own =
-    program === "pollmode"
-      ? [process.execPath, cliPath, "testpmd", ...eal, `--vdev=net_rdma0,ibdev=${port!.ibdev},${args}`]
-      : [
-          commandPath("dpdk-testpmd") ?? "dpdk-testpmd",
-          ...eal,
-          "-m",
-          `${testpmdMib}`,
-          `--file-prefix=${filePrefix()}`,
-        ];
-  if (program === "dpdk") own.push("--iova-mode=va", "-a", `${port!.address},${args}`);
-  const child = new OwnedProcess(name, first, [...prefix, ...on, ...own, "--", ...common]);
+  const [port] = host.nic.ports;
+  const isC = contender.program === "c";
+  const own = isC
+    ? [verbs, port!.ibdev, work.name, `${cpus.poller}`]
+    : testpmdWords(contender, port!, lcores(cpus.device, cpus.poller));
+  const child = new OwnedProcess(contender.name, first, [...prefix, ...on, ...own]);
   try {
-    await child.waitFor(/testpmd> /, readyTimeoutMs);
-    for (const line of work.lines) child.write(`${line}\n`);
+    await child.waitFor(isC ? /^ready$/m : /testpmd> /, readyTimeoutMs);
+    if (!isC) for (const line of work.lines) child.write(`${line}\n`);
     return child;
   } catch (cause) {
     await child.kill();
     throw cause;
   }
+}
+
+function testpmdWords({ program, args }: Contender, port: TreePort, cores: string): string[] {
+  const eal = ["--lcores", cores, "--in-memory"];
+  if (program === "pollmode") {
+    const vdev = `--vdev=net_rdma0,ibdev=${port.ibdev},${args}`;
+    return [process.execPath, cliPath, "testpmd", ...eal, vdev, "--", ...common];
+  }
+  const memory = ["-m", `${testpmdMib}`, `--file-prefix=${filePrefix()}`, "--iova-mode=va"];
+  const testpmd = commandPath("dpdk-testpmd") ?? "dpdk-testpmd";
+  return [testpmd, ...eal, ...memory, "-a", `${port.address},${args}`, "--", ...common];
 }
 
 /** A name that test/beds/dpdk.ts, too, knows for a dead process's. */
@@ -87,7 +95,7 @@ function filePrefix(): string {
 
 /** Leaves in order; the emulator complains of whatever is left open, and a complaint fails the run. */
 export async function quit(child: OwnedProcess): Promise<void> {
-  child.write("stop\nquit\n");
+  child.write("stop\nquit\n"); // the C program ends at any line
   const status = await child.endWithin(quitGraceMs);
   if (status.code !== 0 || child.output.includes("softmlx5: complaint"))
     throw child.error("did not end in order");

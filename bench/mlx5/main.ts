@@ -1,9 +1,9 @@
-// pollmode and DPDK's mlx5 PMD side by side on the software ConnectX, then what a CQE and a WQE cost without a device,
-// beside the same in C. docs/benchmarks.md says how to read the result.
+// pollmode, DPDK's mlx5 PMD and libibverbs in C side by side on the software ConnectX, then what a CQE and a WQE cost
+// without a device, beside the same in C. docs/benchmarks.md says how to read the result.
 //
 //   npm run bench:mlx5 -- [options]
 //
-//   the device's thread, first CPU <- rings -> pollmode or DPDK's testpmd, second CPU
+//   the device's thread, first CPU <- rings -> pollmode, DPDK's testpmd or verbs/, second CPU
 //        | its counters, once a second
 //   measure.ts (first CPU) -> tables.ts -> stdout, docs/benchmarks.md
 import { execFileSync } from "node:child_process";
@@ -26,6 +26,7 @@ import { rxPpsMissing, testpmdMib } from "../peers/frontends.ts";
 import type { LoopResult } from "./loop/measure.ts";
 import { measureWork, type WorkResult } from "./measure.ts";
 import { formatResult } from "./tables.ts";
+import { buildVerbs } from "./verbs/build.ts";
 import { workloads } from "./workloads.ts";
 
 /** The row that needs no device. */
@@ -104,7 +105,8 @@ async function measureRows(
   // off the CPU that is measured, this process and what it starts unless told otherwise
   execFileSync("taskset", ["-acp", `${device}`, `${process.pid}`], { stdio: "ignore" });
   using _hugepages = reserveHugepages(hugepages);
-  const settings = { ...numbers, cpus: { device: device!, poller: poller! }, say };
+  using program = buildVerbs();
+  const settings = { ...numbers, cpus: { device: device!, poller: poller! }, verbs: program.path, say };
   for (const work of workloads.filter(({ name }) => wanted.has(name))) {
     try {
       const result = await measureWork(work, settings);

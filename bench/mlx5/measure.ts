@@ -9,6 +9,8 @@ import type { Workload } from "./workloads.ts";
 
 export interface Settings {
   readonly cpus: Cpus;
+  /** Path of the C program that is made of verbs/. */
+  readonly verbs: string;
   readonly reps: number;
   /** Windows of a run that are to count, one a second. */
   readonly seconds: number;
@@ -70,10 +72,11 @@ async function measureRun(
   contender: Contender,
   work: Workload,
   host: Host,
-  { cpus, seconds, foreignPctMax, say }: Settings,
+  settings: Settings,
   into: Windows,
 ): Promise<void> {
-  await using child = await startContender(contender, host, work, cpus);
+  const { seconds, foreignPctMax, say } = settings;
+  await using child = await startContender(contender, host, work, settings);
   await pause(warmupMs);
   const guard = new Guard([child.pid ?? 0]);
   const counted: number[] = [];

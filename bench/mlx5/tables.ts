@@ -1,6 +1,7 @@
 // The results as tables, for the terminal and for docs/benchmarks.md, which has everything else around them.
 import { formatMachine, type Machine } from "../machine.ts";
 import { number, table } from "../markdown.ts";
+import { verbsInC } from "./contenders.ts";
 import type { LoopResult } from "./loop/measure.ts";
 import type { WorkResult } from "./measure.ts";
 
@@ -20,16 +21,17 @@ export function formatResult({ machine, works, loop, missing }: Mlx5Result): str
   return parts.join("\n\n");
 }
 
-/** Everybody's rate, and what it is of the best that DPDK did. */
+/** Everybody's rate, and what it is of the best that DPDK did and of what plain verbs do in C. */
 function workTable({ title, rates }: WorkResult): string {
-  const best = Math.max(
-    ...rates.map(({ contender, mpps }) => (contender.startsWith("DPDK") ? (mpps ?? 0) : 0)),
-  );
+  const most = (whose: (contender: string) => boolean) =>
+    Math.max(...rates.map(({ contender, mpps }) => (whose(contender) ? (mpps ?? 0) : 0)));
+  const best = most((contender) => contender.startsWith("DPDK"));
+  const inC = most((contender) => contender === verbsInC);
   const rows = rates.map(({ contender, mpps, windows, dropped }) => {
-    const ratio = mpps === null || best === 0 ? null : mpps / best;
-    return [contender, number(mpps), `**${number(ratio)}**`, `${windows}`, `${dropped}`];
+    const ratioTo = (other: number) => `**${number(mpps === null || other === 0 ? null : mpps / other)}**`;
+    return [contender, number(mpps), ratioTo(best), ratioTo(inC), `${windows}`, `${dropped}`];
   });
-  return table([title, "Mpps", "to DPDK's best", "seconds", "left out"], rows);
+  return table([title, "Mpps", "to DPDK's best", `to ${verbsInC}`, "seconds", "left out"], rows);
 }
 
 function loopTable({ rows, batch }: LoopResult): string {

@@ -98,8 +98,8 @@ export function parseSettings(argv: readonly string[], limits: MachineLimits = {
     throw new PollmodeError("OPTION_CONFLICT", message, "remove it: whoever sends to the ports decides");
   }
   if (!given && values["rx-interrupt"]) {
-    const message = "--rx-interrupt: the built-in generator's port, net_virtio_user, has no interrupts";
-    throw new PollmodeError("OPTION_CONFLICT", message, "name a NIC: -a 0000:01:00.0 --rx-interrupt");
+    const message = "--rx-interrupt: the built-in generator always sends, so that no lcore would ever sleep";
+    throw new PollmodeError("OPTION_CONFLICT", message, "name a port: -a 0000:01:00.0 --rx-interrupt");
   }
   const queues = readInteger("--queues", values.queues, { default: 1, min: 1, max: QUEUES_MAX });
   const app = readWord("--app", values.app, appNames);

@@ -9,6 +9,7 @@ import { cacheCount, cacheFill, cacheGet, mbufFree, mbufFreeBulk } from "../../s
 import { fillBytes, min32, mul32, r32, verbsPoll, verbsPost, w16, w32 } from "../../src/hot/mem.ts";
 import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
 import { writeMbuf } from "../../src/hot/simd.ts";
+import { listedBytes, listQuads } from "./simd.ts";
 import {
   Errno,
   FailedSide,
@@ -20,12 +21,20 @@ import {
   VerbsLimit,
   VerbsQueue,
   Wc,
-  WcFlag,
   WcStatus,
 } from "./verbs-layout.ts";
 
 /** OlFlag's bits of transmit that stand for IBV_SEND_IP_CSUM. */
 const CHECKSUMS: u32 = OlFlag.TX_IP_CKSUM | OlFlag.TX_TCP_CKSUM | OlFlag.TX_UDP_CKSUM;
+
+/** What describe() makes of a packet. */
+const enum Kind {
+  /** It can never be sent. */
+  NONE = 0,
+  /** Its work request is as it was: one segment, nothing asked for. */
+  PLAIN = 1,
+  SPECIAL = 2,
+}
 
 /** What sendLot returns besides its result: bytes of the packets that it posted, and packets it dropped. */
 let lotBytes: u32 = 0;
@@ -43,8 +52,10 @@ export function verbsRxBurst(q: u32, pkts: u32, n: u32): u32 {
 /** Polls for up to `n` completions: the packets that they are of. */
 function receive(q: u32, pkts: u32, n: u32): u32 {
   const wcs: u32 = r32(q + VerbsQueue.WCS);
-  const count: u32 = verbsPoll(q + VerbsQueue.POLL, n, wcs);
+  const peeked: u32 = r32(q + VerbsQueue.PEEKED);
+  const count: u32 = peeked != 0 ? peeked : verbsPoll(q + VerbsQueue.POLL, n, wcs);
   if (count == 0) return 0;
+  w32(q + VerbsQueue.PEEKED, 0);
   if (count > n) {
     queueFail(q, QueueError.VERBS_FAILED, count);
     return 0;
@@ -55,7 +66,6 @@ function receive(q: u32, pkts: u32, n: u32): u32 {
   const room: u32 = r32(q + VerbsQueue.ROOM);
   const origin: u32 = r32(q + Queue.ORIGIN);
   const span: u32 = r32(q + VerbsQueue.BYTES_MAX) - VerbsLimit.FRAME_MIN;
-  const checked: u32 = r32(q + VerbsQueue.FLAGS) & VerbsFlag.CHECKSUM;
   let head: u32 = r32(q + VerbsQueue.HEAD);
   let got: u32 = 0;
   let bytes: u32 = 0;
@@ -87,9 +97,6 @@ function receive(q: u32, pkts: u32, n: u32): u32 {
       bump(q + Queue.ERRORS, 1);
       mbufFree(r32(q + Queue.CACHE), mbuf);
       continue;
-    }
-    if (checked != 0 && (r32(wc + Wc.FLAGS) & WcFlag.IP_CSUM_OK) != 0) {
-      w32(mbuf + Mbuf.OL_FLAGS, OlFlag.RX_IP_CKSUM_GOOD | OlFlag.RX_L4_CKSUM_GOOD);
     }
     w32(pkts + (got << 2), mbuf);
     bytes = bytes + length;
@@ -229,16 +236,19 @@ function sendLot(q: u32, pkts: u32, n: u32): u32 {
   const stride: u32 = r32(q + VerbsQueue.SEGMENTS) << Sge.SHIFT;
   const tail: u32 = r32(q + VerbsQueue.TAIL);
   const room: u32 = mask + 1 - ((tail - r32(q + VerbsQueue.HEAD)) >>> 0);
-  let count: u32 = 0;
-  let k: u32 = 0;
-  lotBytes = 0;
+  let k: u32 = listQuads(q, pkts, min32(n, room));
+  let count: u32 = k;
+  let special: u32 = 0;
+  lotBytes = listedBytes;
   lotDropped = 0;
   for (; k < n && count < room; k++) {
     const mbuf: u32 = r32(pkts + (k << 2));
-    if (describe(q, mbuf, wrs + (count << SendWr.SHIFT), sges + mul32(count, stride)) == 0) {
+    const kind: u32 = describe(q, mbuf, wrs + (count << SendWr.SHIFT), sges + mul32(count, stride));
+    if (kind == Kind.NONE) {
       drop(q, mbuf);
       continue;
     }
+    if (kind == Kind.SPECIAL) special = 1;
     w32(mbufs + (((tail + count) & mask) << 2), mbuf);
     lotBytes = lotBytes + r32(mbuf + Mbuf.PKT_LEN);
     count++;
@@ -248,6 +258,8 @@ function sendLot(q: u32, pkts: u32, n: u32): u32 {
   w32(last + SendWr.WR_ID, (tail + count) >>> 0);
   w32(last + SendWr.SEND_FLAGS, r32(last + SendWr.SEND_FLAGS) | SendFlag.SIGNALED);
   const posted: u32 = post(q, wrs, count, SendWr.SHIFT);
+  w32(last + SendWr.SEND_FLAGS, 0);
+  if (special != 0) makePlain(wrs, count);
   w32(q + VerbsQueue.TAIL, (tail + posted) >>> 0);
   for (let j: u32 = posted; j < count; j++) {
     const mbuf: u32 = r32(mbufs + (((tail + j) & mask) << 2));
@@ -257,6 +269,14 @@ function sendLot(q: u32, pkts: u32, n: u32): u32 {
   return k;
 }
 
+/** Work requests are again what they are between lots: of one segment, nothing asked for. */
+function makePlain(wrs: u32, count: u32): void {
+  for (let k: u32 = 0; k < count; k++) {
+    w32(wrs + (k << SendWr.SHIFT) + SendWr.NUM_SGE, 1);
+    w32(wrs + (k << SendWr.SHIFT) + SendWr.SEND_FLAGS, 0);
+  }
+}
+
 /** Frees a packet that can never be sent, or that the library would not take. */
 function drop(q: u32, mbuf: u32): void {
   bump(q + Queue.ERRORS, 1);
@@ -264,7 +284,7 @@ function drop(q: u32, mbuf: u32): void {
   lotDropped++;
 }
 
-/** Writes a packet's work request at `wr`, its list at `sge`. 0 if it cannot be sent. */
+/** Writes a packet's list at `sge`, and what is not plain of it into its work request at `wr`. Returns a Kind. */
 function describe(q: u32, mbuf: u32, wr: u32, sge: u32): u32 {
   const length: u32 = r32(mbuf + Mbuf.DATA_LEN);
   const data: u32 = r32(mbuf + Mbuf.DATA);
@@ -275,19 +295,19 @@ function describe(q: u32, mbuf: u32, wr: u32, sge: u32): u32 {
   const rare: u32 = r32(mbuf + Mbuf.NEXT) | (r32(mbuf + Mbuf.PKT_LEN) ^ length) | (ol & OlFlag.TX_VLAN);
   const asked: u32 = ol & CHECKSUMS;
   // sent without them, the frame would be a wrong one
-  if (asked != 0 && (r32(q + VerbsQueue.FLAGS) & VerbsFlag.CHECKSUM) == 0) return 0;
-  let flags: u32 = asked != 0 ? SendFlag.IP_CSUM : 0;
+  if (asked != 0 && (r32(q + VerbsQueue.FLAGS) & VerbsFlag.CHECKSUM) == 0) return Kind.NONE;
   let count: u32 = 1;
   if (rare != 0 || (length - VerbsLimit.SENT_MIN) >>> 0 > span || offset > most || offset + length > most) {
     count = describeSegments(q, mbuf, sge);
+    if (count == 0) return Kind.NONE;
   } else {
-    if (length <= r32(q + VerbsQueue.INLINE_MAX)) flags = flags | SendFlag.INLINE;
     putAddress(q, sge + Sge.ADDR, data);
     w32(sge + Sge.LENGTH, length);
   }
+  if (count == 1 && asked == 0) return Kind.PLAIN;
   w32(wr + SendWr.NUM_SGE, count);
-  w32(wr + SendWr.SEND_FLAGS, flags);
-  return count;
+  w32(wr + SendWr.SEND_FLAGS, asked != 0 ? SendFlag.IP_CSUM : 0);
+  return Kind.SPECIAL;
 }
 
 /** The list of a packet of several segments, or of one that is short. 0 if its lengths or flags cannot be. */

@@ -4,6 +4,7 @@ import { min32, r32 } from "../../src/hot/mem.ts";
 import { Cqe, Mini, Owner } from "./cqe.ts";
 import { annotate } from "./hot-annotate.ts";
 import { Asked, Mlx5Flag, Mlx5Limit, Mlx5Queue } from "./layout.ts";
+import { Sge, VerbsLimit, VerbsQueue } from "./verbs-layout.ts";
 import { DataSegment, Opcode, Wqe, WqeField, WqeSize } from "./wqe.ts";
 
 export let quadBytes: u32 = 0;
@@ -180,6 +181,58 @@ export function describeQuads(q: u32, pkts: u32, n: u32, inlined: u32): u32 {
   }
   quadBytes = total(sum);
   return k;
+}
+
+export let listedBytes: u32 = 0;
+
+export function listQuads(q: u32, pkts: u32, n: u32): u32 {
+  listedBytes = 0;
+  const places: u32 = r32(q + VerbsQueue.MBUFS);
+  const mask: u32 = r32(q + VerbsQueue.MASK);
+  const tail: u32 = r32(q + VerbsQueue.TAIL);
+  const shift: u32 = r32(q + VerbsQueue.SEGMENTS) << Sge.SHIFT;
+  const pool: u32 = r32(r32(q + Queue.CACHE) + Cache.POOL);
+  const bufferBytes: u32 = r32(pool + Pool.DATA_ROOM) + Buffer.HEADROOM;
+  const address: u64 = <u64>r32(q + VerbsQueue.BASE) | (<u64>r32(q + VerbsQueue.BASE_HIGH) << 32);
+  const base = i64x2.replace_lane(i64x2.splat(0), 0, address);
+  let at: u32 = r32(q + VerbsQueue.SGES);
+  const lkey = i32x4.replace_lane(i32x4.splat(0), 3, load<u32>(at, Sge.LKEY));
+  const own = i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(0), 1, bufferBytes), 2, pool);
+  const limit = i32x4.splat(bufferBytes);
+  const least = i32x4.splat(VerbsLimit.SENT_MIN);
+  const span = i32x4.splat(min32(r32(q + VerbsQueue.BYTES_MAX), bufferBytes) - VerbsLimit.SENT_MIN);
+  let sum = i32x4.splat(0);
+  let k: u32 = 0;
+  for (; k + 4 <= n; k += 4) {
+    const place: u32 = (tail + k) & mask;
+    if (place + 3 > mask) break;
+    const four = v128.load(pkts + (k << 2), 0, 1);
+    const a: u32 = i32x4.extract_lane(four, 0), b: u32 = i32x4.extract_lane(four, 1);
+    const c: u32 = i32x4.extract_lane(four, 2), d: u32 = i32x4.extract_lane(four, 3);
+    const ma = v128.load(a), mb = v128.load(b), mc = v128.load(c), md = v128.load(d);
+    const lowAb = v128.shuffle<i32>(ma, mb, 0, 4, 1, 5), lowCd = v128.shuffle<i32>(mc, md, 0, 4, 1, 5);
+    const data = v128.shuffle<i64>(lowAb, lowCd, 0, 2), lengths = v128.shuffle<i64>(lowAb, lowCd, 1, 3);
+    const highAb = v128.shuffle<i32>(ma, mb, 2, 6, 3, 7), highCd = v128.shuffle<i32>(mc, md, 2, 6, 3, 7);
+    const whole = v128.shuffle<i64>(highAb, highCd, 0, 2), next = v128.shuffle<i64>(highAb, highCd, 1, 3);
+    const bounds = outside(a, b, c, d, data, lengths, own, limit, least, span);
+    const odd = v128.or(v128.or(v128.xor(whole, lengths), next), bounds);
+    if ((askedOf(a, b, c, d) & Asked.ALL) != 0 || v128.any_true(odd)) break;
+    v128.store(places + (place << 2), four, 0, 1);
+    sum = i32x4.add(sum, lengths);
+    v128.store(at, entry(ma, base, lkey));
+    v128.store(at + shift, entry(mb, base, lkey));
+    v128.store(at + 2 * shift, entry(mc, base, lkey));
+    v128.store(at + 3 * shift, entry(md, base, lkey));
+    at += 4 * shift;
+  }
+  listedBytes = total(sum);
+  return k;
+}
+
+// An ibv_sge of DATA and DATA_LEN.
+// @ts-ignore: decorator
+@inline function entry(mbuf: v128, base: v128, lkey: v128): v128 {
+  return v128.or(i64x2.add(i64x2.extend_low_i32x4_u(mbuf), base), lkey);
 }
 
 // Not 0 if one of four mbufs is not of the own pool, or has bytes where it may not.

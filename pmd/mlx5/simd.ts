@@ -43,6 +43,17 @@ export function describeQuads(_q: u32, _pkts: u32, _n: u32, _inlined: u32): u32 
   return 0;
 }
 
+/** Bytes of the packets that listQuads listed. */
+export const listedBytes: u32 = 0;
+
+/**
+ * Transmit in ibv mode: lists and notes ordinary packets that ask for nothing, of the own pool, for the first work
+ * requests of a lot, up to the first that is not such. There is room for `n`. Returns how many: none without vectors.
+ */
+export function listQuads(_q: u32, _pkts: u32, _n: u32): u32 {
+  return 0;
+}
+
 /** Writes the address of arena offset `data`, big-endian; `low` and `high`: that of arena offset 0. */
 export function writeAddress(p: u32, data: u32, low: u32, high: u32): void {
   const sum: u32 = (low + data) >>> 0;

@@ -79,6 +79,8 @@ const imports = [
   "fdRewind",
   "verbsPoll",
   "verbsPost",
+  "verbsNotify",
+  "verbsEvents",
 ];
 
 /** Compiles the C. The file is gone as soon as it is loaded; the mapping stays. */
