@@ -5,6 +5,7 @@
 import { IFF_UP } from "../../src/bus/netdev/abi.ts";
 import { NetInterface } from "../../src/bus/netdev/interface.ts";
 import { watchInterfaces } from "../../src/bus/netdev/watch.ts";
+import type { InterruptLine } from "../../src/bus/pci-function.ts";
 import type { Devargs } from "../../src/eal/devargs.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type {
@@ -17,6 +18,7 @@ import type {
   EthDevice,
   LinkStatus,
 } from "../../src/ethdev/driver.ts";
+import { RxInterrupts } from "../../src/ethdev/rx-interrupts.ts";
 import { MIB } from "../../src/limits.ts";
 import {
   type AfPacketArguments,
@@ -50,6 +52,7 @@ class AfPacketDevice implements EthDevice {
   /** Not bound to receive anything: memberships live as long as it. */
   private readonly members: PacketSocket;
   private readonly unwatch: () => void;
+  private readonly interrupts: RxInterrupts;
   private netdev: NetInterface;
   private present = true;
   private state: LinkStatus;
@@ -69,6 +72,7 @@ class AfPacketDevice implements EthDevice {
     this.name = devargs.name;
     this.context = context;
     this.events = events;
+    this.interrupts = new RxInterrupts(devargs.name);
     this.args = readArguments(devargs);
     this.netdev = new NetInterface(this.name, this.args.iface);
     this.shape = ringShape(this.args, this.netdev.mtu);
@@ -80,6 +84,7 @@ class AfPacketDevice implements EthDevice {
       txQueuesMax: this.args.queuePairs,
       frameBytesMax: (this.args.frameBytes ?? this.args.blockBytes ?? 65536) - SLOT_META_BYTES,
       offloads: ["rxChecksum", "vlanStrip", "vlanInsert"],
+      rxInterrupts: true,
     };
     this.members = new PacketSocket(`${this.name}, interface ${this.args.iface}`);
     try {
@@ -111,6 +116,11 @@ class AfPacketDevice implements EthDevice {
     };
     this.rx = make("rx", config.rxQueues);
     this.tx = make("tx", config.txQueues);
+    if (config.rxInterrupts) this.interrupts.configure(config.rxQueues);
+  }
+
+  rxInterrupt(queue: number): InterruptLine {
+    return this.interrupts.line(queue);
   }
 
   async start(): Promise<void> {
@@ -120,6 +130,7 @@ class AfPacketDevice implements EthDevice {
     try {
       this.open();
     } catch (error) {
+      this.interrupts.unwatch();
       for (const queue of [...this.rx, ...this.tx]) queue.close();
       throw this.withRoom(error);
     }
@@ -150,9 +161,10 @@ class AfPacketDevice implements EthDevice {
     const { fanout: mode, rollover, defrag, qdiscBypass } = this.args;
     for (const queue of this.tx) queue.openTransmit(this.shape, index, qdiscBypass);
     let group: number | undefined;
-    for (const queue of this.rx) {
+    for (const [k, queue] of this.rx.entries()) {
       queue.block.set(AfPacket.STRIP, this.strip ? 1 : 0);
       const socket = queue.openReceive(this.shape, index, this.args.outgoing);
+      this.interrupts.watch(k, socket.fd);
       if (this.rx.length > 1) group = socket.joinFanout({ mode, rollover, defrag }, group);
     }
   }
@@ -170,6 +182,7 @@ class AfPacketDevice implements EthDevice {
     this.started = false;
     for (const { block } of [...this.rx, ...this.tx]) block.halt();
     await this.context.quiesce();
+    this.interrupts.unwatch();
     for (const queue of [...this.rx, ...this.tx]) queue.close();
   }
 
@@ -180,6 +193,7 @@ class AfPacketDevice implements EthDevice {
   }
 
   private release(): void {
+    this.interrupts.close();
     for (const queue of [...this.rx, ...this.tx]) queue.free();
     this.rx = [];
     this.tx = [];

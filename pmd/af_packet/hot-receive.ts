@@ -47,6 +47,11 @@ export function afPacketRxBurst(q: u32, pkts: u32, n: u32): u32 {
   return got;
 }
 
+/** 1 if a frame is there. */
+export function afPacketRxPending(q: u32): u32 {
+  return acquire32(r32(q + AfPacket.SLOT) + Slot.STATUS) & RxStatus.USER;
+}
+
 /** The slot's frame as a packet, or an Outcome. */
 function takeFrame(q: u32, slot: u32, status: u32): u32 {
   // what a kernel older than PACKET_IGNORE_OUTGOING (4.20) shows of this machine's own frames

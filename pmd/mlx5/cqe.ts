@@ -38,6 +38,17 @@ export const enum Owner {
   INVALID_OP_OWN = 0xf0,
 }
 
+/**
+ * A completion queue's doorbell record, two big-endian words: the consumer index, and behind it what the CQ was armed
+ * with, which the arm register repeats (MLX5_CQ_ARM_DB): the index, and above it a number of two bits.
+ */
+export const enum CqRecord {
+  ARM = 4,
+  INDEX = 0xffffff,
+  SEQUENCE = 3,
+  SEQUENCE_BIT = 28,
+}
+
 /** Byte 55 of an error: MLX5_CQE_SYNDROME_… */
 export const enum Syndrome {
   LOCAL_LENGTH_ERR = 1,

@@ -8,6 +8,7 @@
 //   stop       the reverse; whatever was asked for is kept here and made again by the next start
 //
 // Whatever fails is undone in reverse.
+import type { InterruptLine } from "../../src/bus/pci-function.ts";
 import type { RdmaContext } from "../../src/bus/rdma/context.ts";
 import type { RdmaEvent } from "../../src/bus/rdma/types.ts";
 import { PollmodeError } from "../../src/errors.ts";
@@ -27,6 +28,7 @@ import type { Mlx5Arguments } from "./arguments.ts";
 import { Flows } from "./flows.ts";
 import { FRAME_HEADER_BYTES, FrameSizes, MTU_MAX } from "./frame-sizes.ts";
 import { PortLink } from "./link.ts";
+import { PortMacs } from "./macs.ts";
 import type { KernelInterface } from "./netdev.ts";
 import type { Mode, PortQueues } from "./queues.ts";
 import { completeRss, rssLimits, Spreaders, UNSPREAD } from "./rss.ts";
@@ -57,6 +59,7 @@ export class Mlx5Device implements EthDevice {
   private readonly context: DriverContext;
   private readonly events: DeviceEvents;
   private readonly steering: Steering;
+  private readonly macs: PortMacs;
   private readonly sizes: FrameSizes;
   private readonly counters: PortCounters;
   private readonly portLink: PortLink;
@@ -74,6 +77,7 @@ export class Mlx5Device implements EthDevice {
     this.events = events;
     this.info = deviceInfo(parts);
     this.steering = new Steering(port, args.mac ?? netdev.mac, mode === "dv");
+    this.macs = new PortMacs(rdma.info.ibdev, port);
     this.sizes = new FrameSizes(port, netdev, context);
     this.counters = new PortCounters(rdma.info.ibdev, netdev);
     this.flow = new Flows({
@@ -105,10 +109,15 @@ export class Mlx5Device implements EthDevice {
     return this.parts.queues.txOffsets;
   }
 
+  rxInterrupt(queue: number): InterruptLine {
+    return this.parts.queues.rxInterrupt(queue);
+  }
+
   async configure(config: DeviceConfig): Promise<void> {
     const { queues, args } = this.parts;
     const { rxQueues, txQueues, rxDescriptors = args.rxSize, txDescriptors = args.txSize } = config;
-    queues.configure({ rxQueues, txQueues, rxSize: rxDescriptors, txSize: txDescriptors });
+    const { rxInterrupts = false } = config;
+    queues.configure({ rxQueues, txQueues, rxSize: rxDescriptors, txSize: txDescriptors, rxInterrupts });
     this.config = config;
     const spreads = this.info.rss && (rxQueues > 1 || config.rss !== undefined);
     this.rssConfig = spreads ? completeRss(config.rss ?? {}, this.info.rss!, rxQueues) : undefined;
@@ -146,6 +155,7 @@ export class Mlx5Device implements EthDevice {
     if (!this.rules || this.lost) return;
     const rss = this.rssConfig ?? UNSPREAD;
     const state = this.steering.now;
+    this.macs.claim(state.isolated || state.promiscuous ? [] : state.macs);
     this.rules.sync([...this.flow.now, ...steeringRules(state, rss)], rss.key);
     this.parts.netdev.follow(state);
   }
@@ -174,6 +184,7 @@ export class Mlx5Device implements EthDevice {
       }
     }
     this.rules = undefined;
+    this.macs.claim([]);
     if (faults.length > 0 && !this.lost) throw faults[0];
   }
 
@@ -316,5 +327,6 @@ function deviceInfo({ driver, args, mode, rdma }: Mlx5Parts): DeviceInfo {
     descriptors: { min: RING_SIZE_MIN, max: Math.min(RING_SIZE_MAX, maxQpWr), multiple: 1 },
     offloads,
     ...(limits ? { rss: limits } : {}),
+    rxInterrupts: true,
   };
 }

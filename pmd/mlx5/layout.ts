@@ -93,6 +93,17 @@ export const enum Mlx5Queue {
   FENCE = 184,
 }
 
+/** More words of a receive queue, where transmit has its own: of one that wakes its lcore. */
+export const enum Mlx5Interrupt {
+  /** VerbsEvents (src/hot/layout.ts), by which the completion queue's events are taken. */
+  EVENTS = 192,
+  /** Arena offset of the register that arms completion queues; 0: there is no interrupt. The CQ's number, swapped. */
+  ARM = 240,
+  CQN = 244,
+  /** Events that were taken; the NIC compares two bits of it with what it knows. */
+  EVENTS_TAKEN = 248,
+}
+
 export const enum Mlx5Flag {
   /** Receive: CQEs say whether checksums are right. Transmit: the NIC fills checksums in. */
   CHECKSUM = 1,

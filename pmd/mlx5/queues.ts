@@ -6,12 +6,15 @@
 //
 // Transmit comes first, as VPP's rdma driver has it (src/plugins/rdma/device.c): else the port's own broadcasts come
 // back to it.
+import type { InterruptLine } from "../../src/bus/pci-function.ts";
 import type { RdmaContext } from "../../src/bus/rdma/context.ts";
-import type { Pd, RdmaObject, Wq } from "../../src/bus/rdma/objects.ts";
+import type { CompChannel, Cq, Pd, RdmaObject, Wq } from "../../src/bus/rdma/objects.ts";
 import type { CqeCompression, DvLimits } from "../../src/bus/rdma/types.ts";
 import type { DriverContext } from "../../src/ethdev/driver.ts";
 import type { QueueBlock } from "../../src/ethdev/queue-block.ts";
+import { RxInterrupts } from "../../src/ethdev/rx-interrupts.ts";
 import { Queue, QueueError } from "../../src/hot/layout.ts";
+import type { EventAttachment } from "./events.ts";
 import { Mlx5ReceiveQueue } from "./receive-queue.ts";
 import { Mlx5TransmitQueue } from "./transmit-queue.ts";
 import { VerbsReceiveQueue, VerbsTransmitQueue } from "./verbs-queue.ts";
@@ -39,6 +42,8 @@ export interface QueueCounts {
   readonly txQueues: number;
   readonly rxSize: number;
   readonly txSize: number;
+  /** Receive queues wake lcores that sleep. */
+  readonly rxInterrupts: boolean;
 }
 
 /** What a start fixes. */
@@ -66,6 +71,8 @@ const LOG_STRIDE_BYTES = 11;
 /** WQEs of a striding queue, so that one is being filled while another is read. */
 const STRIDING_WQES_MIN = 4;
 
+const NO_QUEUES = { rxQueues: 0, txQueues: 0, rxSize: 0, txSize: 0, rxInterrupts: false };
+
 /** Objects of the NIC and what else a start makes; undone in reverse. */
 type Undo = () => void;
 
@@ -73,13 +80,15 @@ export class PortQueues {
   private readonly host: QueueHost;
   private rx: Receive[] = [];
   private tx: Transmit[] = [];
-  private sizes: QueueCounts = { rxQueues: 0, txQueues: 0, rxSize: 0, txSize: 0 };
+  private sizes: QueueCounts = NO_QUEUES;
   private undo: Undo[] = [];
   private queuesOf = new Map<bigint, QueueBlock>();
   private receiving: Wq[] = [];
+  private readonly interrupts: RxInterrupts;
 
   constructor(host: QueueHost) {
     this.host = host;
+    this.interrupts = new RxInterrupts(host.port);
   }
 
   get pd(): Pd {
@@ -94,6 +103,10 @@ export class PortQueues {
   }
   get txOffsets(): number[] {
     return this.tx.map(({ block }) => block.offset);
+  }
+  /** Error: NOT_SUPPORTED. */
+  rxInterrupt(queue: number): InterruptLine {
+    return this.interrupts.line(queue);
   }
   private get all(): readonly (Receive | Transmit)[] {
     return [...this.tx, ...this.rx];
@@ -118,6 +131,7 @@ export class PortQueues {
       const [Rx, Tx] = mode === "dv" ? DV : IBV;
       make<Receive>("rx", sizes.rxQueues, sizes.rxSize, Rx, this.rx);
       make<Transmit>("tx", sizes.txQueues, sizes.txSize, Tx, this.tx);
+      if (sizes.rxInterrupts) this.interrupts.configure(sizes.rxQueues);
       this.sizes = sizes;
     } catch (error) {
       this.free();
@@ -148,8 +162,8 @@ export class PortQueues {
     if (queue instanceof VerbsTransmitQueue) {
       const sges = this.sendSegments(wqes);
       const qp = this.keep(rdma.createSendQp({ pd, cq, wqes, sges }), queue);
-      const flags = { checksum: rdma.limits.raw.checksum };
-      queue.attach({ ...common, cq, qp, calls: rdma.calls, segments: sges, flags });
+      const { checksum } = rdma.limits.raw;
+      queue.attach({ ...common, cq, qp, calls: rdma.calls, segments: sges, checksum });
       return;
     }
     const qp = this.keep(rdma.createSendQp({ pd, cq, wqes, sges: 1 }), queue);
@@ -174,11 +188,15 @@ export class PortQueues {
     const { rdma, pd, lkey } = this.host;
     const { frameBytes: room, segments, vlanStrip: stripVlan } = shape;
     const wrs = this.sizes.rxSize;
-    const flags = { checksum: shape.rxChecksum, rss: shape.rss, vlanStrip: stripVlan };
+    const index = queue.block.get(Queue.INDEX);
+    const channel = this.sizes.rxInterrupts ? this.openChannel(index) : undefined;
+    const told = channel ? { channel, vector: index } : {};
     if (queue instanceof VerbsReceiveQueue) {
-      const cq = this.keep(rdma.createCq({ entries: wrs }), queue);
+      const cq = this.keep(rdma.createCq({ entries: wrs, ...told }), queue);
       const wq = this.keepReceiving(rdma.createWq({ pd, cq, wrs, sges: segments }), queue);
-      queue.attach({ lkey, segments, room, cq, wq, calls: rdma.calls, flags });
+      const { calls } = rdma;
+      const events = channel ? { events: { channel, cq, calls } } : {};
+      queue.attach({ lkey, segments, room, cq, wq, calls, ...events });
       return;
     }
     const striding = this.strides(wrs);
@@ -186,7 +204,7 @@ export class PortQueues {
     // a session of mini CQEs keeps its entries until the last is read: DPDK doubles them too
     const entries = (striding ? striding.wqes << striding.logStrides : wrs) * (compression ? 2 : 1);
     const cq = this.keep(
-      rdma.createCq({ entries, cqeBytes: 64, ...(compression ? { compression } : {}) }),
+      rdma.createCq({ entries, cqeBytes: 64, ...(compression ? { compression } : {}), ...told }),
       queue,
     );
     const wq = this.keepReceiving(
@@ -206,12 +224,29 @@ export class PortQueues {
       lkey,
       segments,
       room,
-      flags,
+      flags: { checksum: shape.rxChecksum, rss: shape.rss, vlanStrip: stripVlan },
       cq: rdma.dvCq(cq),
       rq: rdma.dvWq(wq),
       ...(striding ? { striding } : {}),
       ...(compression ? { compression } : {}),
+      ...(channel ? { events: this.arming({ channel, cq, calls: rdma.calls }, cq) } : {}),
     });
+  }
+
+  /** One a queue: whoever waits for its interrupt is not woken by others, and events need not be told apart. */
+  private openChannel(queue: number): CompChannel {
+    const channel = this.host.rdma.createCompChannel();
+    this.undo.push(() => channel.destroy());
+    this.interrupts.watch(queue, channel.fd);
+    this.undo.push(() => this.interrupts.unwatch(queue));
+    return channel;
+  }
+
+  /** Besides the events: the register that arms the completion queue, in the arena. */
+  private arming(events: EventAttachment, cq: Cq): EventAttachment & { register: number } {
+    const page = this.host.rdma.mapArmPage(this.host.context.arena, cq);
+    this.undo.push(() => page.unmap());
+    return { ...events, register: page.offset };
   }
 
   /** A ring has maxQpWr blocks at most (rdma-core, mlx5_calc_sq_size): in a long one lists are short. */
@@ -257,6 +292,8 @@ export class PortQueues {
 
   run(): void {
     for (const queue of this.all) queue.run();
+    // an lcore that fell asleep before has not armed them
+    for (const index of this.rx.keys()) this.interrupts.ring(index);
   }
   halt(): void {
     for (const queue of this.all) queue.halt();
@@ -286,6 +323,7 @@ export class PortQueues {
     for (const queue of this.all) queue.free();
     this.rx = [];
     this.tx = [];
+    this.interrupts.close();
   }
 
   /** The longest frame, of a running port too; its receive queues must have been opened for such. */

@@ -1,7 +1,8 @@
 // A receive queue of direct verbs: WQEs laid out where the NIC reads them. With attach() all of a WQE stands but the
 // buffers' addresses, which the lcore fills in from its first burst on; it also writes the doorbell record.
 import type { CqeCompression, DvCq, DvWq } from "../../src/bus/rdma/types.ts";
-import { Mlx5Flag, Mlx5Limit, Mlx5Queue } from "./layout.ts";
+import { type EventAttachment, putEvents } from "./events.ts";
+import { Mlx5Flag, Mlx5Interrupt, Mlx5Limit, Mlx5Queue } from "./layout.ts";
 import { Mlx5QueueBase, swapped } from "./queue-base.ts";
 import { DataSegment, MprqWqe, WqeSize } from "./wqe.ts";
 
@@ -27,6 +28,8 @@ interface ReceiveAttachment {
   readonly striding?: Striding;
   /** The CQ was created with compression into mini CQEs of this format. */
   readonly compression?: CqeCompression;
+  /** The queue wakes an lcore. `register`: arena offset of what arms the CQ, which was created with the channel. */
+  readonly events?: EventAttachment & { readonly register: number };
 }
 
 export class Mlx5ReceiveQueue extends Mlx5QueueBase {
@@ -64,6 +67,11 @@ export class Mlx5ReceiveQueue extends Mlx5QueueBase {
     block.set(Mlx5Queue.WQE_SHIFT, Math.log2(rq.strideBytes));
     block.set(Mlx5Queue.LOT, Math.max(1, Math.min(Mlx5Limit.LOT, rq.wqes >>> 3)));
     this.setRoom(attachment.room);
+    if (attachment.events) {
+      putEvents(block, Mlx5Interrupt.EVENTS, attachment.events);
+      block.set(Mlx5Interrupt.ARM, attachment.events.register);
+      block.set(Mlx5Interrupt.CQN, swapped(cq.cqn));
+    }
     if (striding) this.layStrides(rq, striding);
     else this.laySegments(rq, segments);
   }

@@ -23,21 +23,24 @@ export const enum VerbsQueue {
   /** Address of the arena in the process, low and high word. */
   BASE = 100,
   BASE_HIGH = 104,
-  /** VerbsFlag. */
+  /** Transmit: VerbsFlag. */
   FLAGS = 108,
   /** Receive: bytes of each buffer. */
   ROOM = 112,
   /** Largest packet, bytes. */
   BYTES_MAX = 116,
-  /** Transmit: largest packet that the library copies into the queue itself, bytes. */
-  INLINE_MAX = 120,
+  /** Receive: completions in WCS that were polled for to see whether there are any. */
+  PEEKED = 124,
   /** VerbsCall (src/hot/layout.ts): poll_cq, and post_recv or post_send. */
   POLL = 128,
   POST = 152,
+  /** Receive, with an interrupt: VerbsEvents, and as VerbsCall req_notify_cq, whose FUNCTION is 0 without one. */
+  EVENTS = 176,
+  NOTIFY = 224,
 }
 
 export const enum VerbsFlag {
-  /** Receive: completions say whether checksums are right. Transmit: the queue pair can fill them in. */
+  /** The queue pair fills checksums in. */
   CHECKSUM = 1,
 }
 
@@ -58,7 +61,6 @@ export const enum Wc {
   WR_ID_HIGH = 4,
   STATUS = 8,
   BYTE_LEN = 20,
-  FLAGS = 36,
   BYTES = 48,
 }
 
@@ -67,11 +69,6 @@ export const enum WcStatus {
   SUCCESS = 0,
   /** Receive: the frame was longer than its buffers. Nothing of it can be used, and the queue goes on. */
   LOC_LEN_ERR = 1,
-}
-
-/** Of ibv_wc.wc_flags: IPv4 header and TCP or UDP checksum are right. */
-export const enum WcFlag {
-  IP_CSUM_OK = 1 << 2,
 }
 
 /** struct ibv_sge, 16 bytes. */
@@ -110,7 +107,6 @@ export const enum WrOpcode {
 /** enum ibv_send_flags. */
 export const enum SendFlag {
   SIGNALED = 1 << 1,
-  INLINE = 1 << 3,
   /** IPv4 header checksum, and TCP's or UDP's. */
   IP_CSUM = 1 << 4,
 }

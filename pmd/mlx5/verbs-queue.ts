@@ -11,6 +11,7 @@ import type { DriverContext } from "../../src/ethdev/driver.ts";
 import { QueueBlock } from "../../src/ethdev/queue-block.ts";
 import { QueueKind, VerbsCall } from "../../src/hot/layout.ts";
 import { RING_SIZE_MAX } from "../../src/limits.ts";
+import { type EventAttachment, putEvents } from "./events.ts";
 import { RecvWr, SendWr, Sge, VerbsFlag, VerbsLimit, VerbsQueue, Wc, WrOpcode } from "./verbs-layout.ts";
 
 type Context = Pick<DriverContext, "arena" | "private" | "pool">;
@@ -28,7 +29,6 @@ interface VerbsAttachment {
   readonly lkey: number;
   /** Entries of a work request's sg_list, as the queue was created with: mbufs of a packet. */
   readonly segments: number;
-  readonly flags: { readonly checksum?: boolean };
 }
 
 /** Where the library has its functions: struct ibv_context_ops. */
@@ -44,6 +44,8 @@ interface ReceiveAttachment extends VerbsAttachment {
   readonly calls: Pick<VerbsPointers, "pollCq">;
   /** Longest frame, bytes; `segments` mbufs hold it. */
   readonly room: number;
+  /** The queue wakes an lcore; the CQ was created with the channel. */
+  readonly events?: EventAttachment;
 }
 
 interface TransmitAttachment extends VerbsAttachment {
@@ -51,10 +53,10 @@ interface TransmitAttachment extends VerbsAttachment {
   readonly cq: Pick<Cq, "handle">;
   readonly qp: Pick<Qp, "handle">;
   readonly calls: VerbsPointers;
+  /** The queue pair fills checksums in. */
+  readonly checksum: boolean;
   /** Longest frame, bytes. */
   readonly bytesMax: number;
-  /** Frames up to so many bytes are copied into the queue; at most what the queue pair was created with. Default: 0. */
-  readonly inlineBytes?: number;
 }
 
 /** A call as it goes into the block: the function's address, and its first argument. */
@@ -129,7 +131,7 @@ class VerbsRing {
    */
   protected lay(attachment: VerbsAttachment, mbufsEach: number, lot: number, poll: Call, post: Call): void {
     this.drain();
-    const { lkey, segments, flags } = attachment;
+    const { lkey, segments } = attachment;
     const { block, size, wrShift } = this;
     const { arena, private: zone } = this.context;
     const mbufBytes = 4 * size * mbufsEach;
@@ -148,7 +150,6 @@ class VerbsRing {
     block.set(VerbsQueue.SEGMENTS, segments);
     block.set(VerbsQueue.WCS, sges + sgeBytes);
     this.putAddress(block.offset + VerbsQueue.BASE, arena.address);
-    block.set(VerbsQueue.FLAGS, flags.checksum ? VerbsFlag.CHECKSUM : 0);
     block.set(VerbsQueue.ROOM, this.context.pool.dataRoom);
     this.putCall(VerbsQueue.POLL, poll);
     this.putCall(VerbsQueue.POST, post);
@@ -173,7 +174,7 @@ class VerbsRing {
     }
   }
 
-  private putCall(word: number, [fn, object]: Call): void {
+  protected putCall(word: number, [fn, object]: Call): void {
     this.putAddress(this.block.offset + word + VerbsCall.FUNCTION, fn);
     this.putAddress(this.block.offset + word + VerbsCall.OBJECT, object);
   }
@@ -191,9 +192,12 @@ export class VerbsReceiveQueue extends VerbsRing {
   }
 
   attach(attachment: ReceiveAttachment): void {
-    const { segments, cq, wq, calls, room } = attachment;
+    const { segments, cq, wq, calls, room, events } = attachment;
     this.lay(attachment, segments, this.size >>> 3, [calls.pollCq, cq.handle], [wq.postRecv, wq.handle]);
     this.setRoom(room);
+    this.block.set(VerbsQueue.PEEKED, 0);
+    this.putCall(VerbsQueue.NOTIFY, [events?.calls.notifyCq ?? 0n, cq.handle]);
+    if (events) putEvents(this.block, VerbsQueue.EVENTS, events);
   }
 
   /** Longest frame, bytes; what is longer is dropped. Also while the queue runs. */
@@ -209,12 +213,16 @@ export class VerbsTransmitQueue extends VerbsRing {
   }
 
   attach(attachment: TransmitAttachment): void {
-    const { cq, qp, calls, bytesMax, inlineBytes = 0 } = attachment;
+    const { cq, qp, calls, checksum, bytesMax } = attachment;
     this.lay(attachment, 1, this.size, [calls.pollCq, cq.handle], [calls.postSend, qp.handle]);
     const { u32 } = this.context.arena;
-    const first = this.block.get(VerbsQueue.WRS) + SendWr.OPCODE;
-    for (let k = 0; k < VerbsLimit.LOT; k++) u32[(first + (k << SendWr.SHIFT)) >>> 2] = WrOpcode.SEND;
-    this.block.set(VerbsQueue.INLINE_MAX, inlineBytes);
+    const wrs = this.block.get(VerbsQueue.WRS);
+    for (let k = 0; k < VerbsLimit.LOT; k++) {
+      u32[(wrs + (k << SendWr.SHIFT) + SendWr.NUM_SGE) >>> 2] = 1;
+      u32[(wrs + (k << SendWr.SHIFT) + SendWr.OPCODE) >>> 2] = WrOpcode.SEND;
+      u32[(wrs + (k << SendWr.SHIFT) + SendWr.SEND_FLAGS) >>> 2] = 0;
+    }
+    this.block.set(VerbsQueue.FLAGS, checksum ? VerbsFlag.CHECKSUM : 0);
     this.setBytesMax(bytesMax);
   }
 

@@ -4,6 +4,7 @@ import { closeSync } from "node:fs";
 import { IFF_ALLMULTI, IFF_PROMISC, IFF_UP } from "../../src/bus/netdev/abi.ts";
 import { checkInterfaceName, NetInterface } from "../../src/bus/netdev/interface.ts";
 import { watchInterfaces } from "../../src/bus/netdev/watch.ts";
+import type { InterruptLine } from "../../src/bus/pci-function.ts";
 import { type Devargs, DevargsReader } from "../../src/eal/devargs.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type {
@@ -15,6 +16,7 @@ import type {
   EthDevice,
   LinkStatus,
 } from "../../src/ethdev/driver.ts";
+import { RxInterrupts } from "../../src/ethdev/rx-interrupts.ts";
 import { QUEUES_MAX } from "../../src/limits.ts";
 import { Tap } from "./layout.ts";
 import { TapQueue } from "./queue.ts";
@@ -35,6 +37,7 @@ class TapDevice implements EthDevice {
     rxQueuesMax: QUEUES_MAX,
     txQueuesMax: QUEUES_MAX,
     frameBytesMax: 65535,
+    rxInterrupts: true,
   };
   private readonly name: string;
   private readonly context: DriverContext;
@@ -43,6 +46,7 @@ class TapDevice implements EthDevice {
   private readonly fixedMac: Uint8Array | undefined;
   private readonly persist: boolean;
   private readonly unwatch: () => void;
+  private readonly interrupts: RxInterrupts;
   private netdev!: NetInterface;
   /** Queue k's file; the first one is open from the beginning and keeps the interface. */
   private fds: number[] = [];
@@ -57,6 +61,7 @@ class TapDevice implements EthDevice {
     this.name = devargs.name;
     this.context = context;
     this.events = events;
+    this.interrupts = new RxInterrupts(devargs.name);
     const reader = new DevargsReader(devargs);
     this.wanted = reader.string("iface", { default: "dtap%d" });
     checkInterfaceName(this.name, this.wanted);
@@ -126,6 +131,11 @@ class TapDevice implements EthDevice {
     };
     this.rx = make("rx", config.rxQueues);
     this.tx = make("tx", config.txQueues);
+    if (config.rxInterrupts) this.interrupts.configure(config.rxQueues);
+  }
+
+  rxInterrupt(queue: number): InterruptLine {
+    return this.interrupts.line(queue);
   }
 
   async start(): Promise<void> {
@@ -139,7 +149,11 @@ class TapDevice implements EthDevice {
     this.closeFiles(count);
     try {
       while (this.fds.length < count) this.fds.push(openTap(this.name, this.netdev.name).fd);
+      this.rx.forEach((_, queue) => {
+        this.interrupts.watch(queue, this.fds[queue]!);
+      });
     } catch (error) {
+      this.interrupts.unwatch();
       this.closeFiles(1);
       throw error;
     }
@@ -163,6 +177,7 @@ class TapDevice implements EthDevice {
     await this.context.quiesce();
     for (const queue of [...this.rx, ...this.tx]) queue.drain();
     if (this.netdev.exists()) this.netdev.setFlags(0, IFF_UP);
+    this.interrupts.unwatch();
     this.closeFiles(1);
     this.refresh();
   }
@@ -174,6 +189,7 @@ class TapDevice implements EthDevice {
   }
 
   private release(): void {
+    this.interrupts.close();
     for (const queue of [...this.rx, ...this.tx]) queue.free();
     this.rx = [];
     this.tx = [];

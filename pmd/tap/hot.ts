@@ -45,6 +45,11 @@ export function tapRxBurst(q: u32, pkts: u32, n: u32): u32 {
   return got;
 }
 
+/** 1 if there was no mbuf to read into: then frames wait of which the kernel has told already. */
+export function tapRxPending(q: u32): u32 {
+  return r32(q + Tap.HELD) < r32(q + Tap.WANTED) ? 1 : 0;
+}
+
 /** Makes sure that there are mbufs for the longest frame; 0 if they are not to be had. */
 function holdMbufs(q: u32, cache: u32, wanted: u32): u32 {
   const held: u32 = r32(q + Tap.HELD);

@@ -2,6 +2,7 @@
 // net_virtio_user port connects. Arguments as DPDK's net_vhost. One peer at a time; when it goes, the port's link is
 // down until the next comes.
 import { closeSync } from "node:fs";
+import type { InterruptLine } from "../../src/bus/pci-function.ts";
 import { type Devargs, DevargsReader } from "../../src/eal/devargs.ts";
 import type { PollmodeError } from "../../src/errors.ts";
 import type {
@@ -12,10 +13,12 @@ import type {
   EthDevice,
   LinkStatus,
 } from "../../src/ethdev/driver.ts";
+import { RxInterrupts } from "../../src/ethdev/rx-interrupts.ts";
 import { QUEUES_MAX, RECONNECT_INTERVAL_MS } from "../../src/limits.ts";
 import { VhostUserBackend } from "../../src/vhostuser/backend.ts";
 import { connectUnix, listenUnix, type UnixListener } from "../../src/vhostuser/listen.ts";
 import { Feature, ProtocolFeature } from "../../src/vhostuser/protocol.ts";
+import type { BackendVring } from "../../src/vhostuser/vring.ts";
 import { GuestMemory } from "./guest-memory.ts";
 import { VhostQueue } from "./queue.ts";
 
@@ -51,6 +54,7 @@ class Vhost implements EthDevice {
   private readonly pairs: number;
   private readonly client: boolean;
   private readonly memory: GuestMemory;
+  private readonly interrupts: RxInterrupts;
   private queues: VhostQueue[] = [];
   private listener: UnixListener | undefined;
   private backend: VhostUserBackend | undefined;
@@ -70,9 +74,10 @@ class Vhost implements EthDevice {
     this.context = context;
     this.events = events;
     this.memory = new GuestMemory(context.private);
+    this.interrupts = new RxInterrupts(devargs.name);
     this.mac[5] = Number(/\d+$/.exec(devargs.name)?.[0] ?? 0) & 0xff;
     const queues = { rxQueuesMax: this.pairs, txQueuesMax: this.pairs };
-    this.info = { driver: "net_vhost", ...queues, frameBytesMax: 65535 };
+    this.info = { driver: "net_vhost", ...queues, frameBytesMax: 65535, rxInterrupts: true };
   }
 
   get rxQueues(): number[] {
@@ -89,6 +94,11 @@ class Vhost implements EthDevice {
     for (let vring = 0; vring < 2 * pairs; vring++) {
       this.queues.push(new VhostQueue(this.context.private, this.context.pool, this.memory.table, vring));
     }
+    if (config.rxInterrupts) this.interrupts.configure(pairs);
+  }
+
+  rxInterrupt(queue: number): InterruptLine {
+    return this.interrupts.line(queue);
   }
 
   async start(): Promise<void> {
@@ -112,6 +122,7 @@ class Vhost implements EthDevice {
   }
 
   private release(): void {
+    this.interrupts.close();
     for (const queue of this.queues) queue.free();
     this.queues = [];
   }
@@ -154,7 +165,8 @@ class Vhost implements EthDevice {
         vringStarted: (index, vring) => {
           const mergeable = (backend.features & Feature.NET_MRG_RXBUF) !== 0n;
           // rings beyond the queues that the port was configured with stay idle
-          this.queues[index]?.start(this.memory, vring, mergeable);
+          const queue = this.queues[index];
+          if (queue) this.startRing(queue, vring, mergeable);
           this.refreshLink();
         },
         vringStopped: (index) => this.stopRing(index),
@@ -177,11 +189,28 @@ class Vhost implements EthDevice {
     await this.context.quiesce();
   }
 
+  private startRing(queue: VhostQueue, vring: BackendVring, mergeable: boolean): void {
+    const { receives, index } = queue;
+    if (receives && vring.kickFd !== undefined) this.interrupts.watch(index, vring.kickFd);
+    try {
+      queue.start(this.memory, vring, mergeable);
+    } catch (error) {
+      this.unwatch(queue);
+      throw error;
+    }
+    if (receives) this.interrupts.ring(index);
+  }
+
+  private unwatch({ receives, index }: VhostQueue): void {
+    if (receives) this.interrupts.unwatch(index);
+  }
+
   /** Returns the ring's position, as GET_VRING_BASE wants it. */
   private async stopRing(index: number): Promise<number> {
     const queue = this.queues[index];
     if (!queue) return 0;
     queue.block.halt();
+    this.unwatch(queue);
     await this.context.quiesce();
     this.refreshLink();
     return queue.base;

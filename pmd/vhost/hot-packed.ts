@@ -2,7 +2,7 @@
 // written where the chain began, so one running index serves for both directions.
 import { Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
 import { cacheCount, cacheFill, mbufFreeBulk } from "../../src/hot/mbuf.ts";
-import { min32, notify, publish32, r16, r32, w32 } from "../../src/hot/mem.ts";
+import { fence, min32, notify, publish16, publish32, r16, r32, w32 } from "../../src/hot/mem.ts";
 import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
 import { chainBytes, chainId, chainSpan, fetchPacked, packedReady } from "./hot-chain.ts";
 import {
@@ -72,6 +72,17 @@ export function vhostPackedRxBurst(q: u32, pkts: u32, n: u32): u32 {
   packedCall(q);
   countPackets(q, got, bytes);
   return got;
+}
+
+/** As vhostSplitRxKicks: the device's event suppression structure (2.8.14). */
+export function vhostPackedRxKicks(q: u32, on: u32): void {
+  publish16(r32(q + Vring.USED) + 2, on ^ 1);
+  fence(q + Vring.FENCE);
+}
+
+/** As vhostSplitRxPending. */
+export function vhostPackedRxPending(q: u32): u32 {
+  return r32(q + Vring.POLLED) != 0 || packedReady(q, r32(q + Vring.AVAIL_INDEX)) != 0 ? 1 : 0;
 }
 
 /** Copies packets from the words at `pkts` into the guest's buffers and frees them. Returns how many were taken. */

@@ -2,7 +2,7 @@
 // what the guest has put out for reception. Chains are used in the order they came, so VIRTIO_F_IN_ORDER holds.
 import { Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
 import { cacheCount, cacheFill, mbufFreeBulk } from "../../src/hot/mbuf.ts";
-import { acquire32, min32, notify, publish16, r16, r32, w32 } from "../../src/hot/mem.ts";
+import { acquire32, fence, min32, notify, publish16, r16, r32, w32 } from "../../src/hot/mem.ts";
 import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
 import { chainBytes, fetchSplit } from "./hot-chain.ts";
 import {
@@ -94,6 +94,17 @@ export function vhostSplitRxBurst(q: u32, pkts: u32, n: u32): u32 {
   publish(q);
   countPackets(q, got, bytes);
   return got;
+}
+
+/** Kicks on (1) or off (0): VIRTQ_USED_F_NO_NOTIFY (2.7.10). The look that follows comes after the flag. */
+export function vhostSplitRxKicks(q: u32, on: u32): void {
+  publish16(r32(q + Vring.USED), on ^ 1);
+  fence(q + Vring.FENCE);
+}
+
+/** 1 if the guest has sent something, or would not tell. */
+export function vhostSplitRxPending(q: u32): u32 {
+  return r32(q + Vring.POLLED) != 0 || available(q) != 0 ? 1 : 0;
 }
 
 /** Copies packets from the words at `pkts` into the guest's buffers and frees them. Returns how many were taken. */

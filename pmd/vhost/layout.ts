@@ -28,6 +28,10 @@ export const enum Vring {
   ROOM = 116,
   /** Scratch, private: one mbuf word for the pool. */
   SCRATCH = 120,
+  /** 1: the guest kicks nobody, so that only a look tells of what it sends. */
+  POLLED = 124,
+  /** Written by fences alone. */
+  FENCE = 128,
 }
 
 export const enum VringFlag {

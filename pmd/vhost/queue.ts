@@ -36,6 +36,11 @@ export class VhostQueue {
     return this.vring % 2 === 1;
   }
 
+  /** Number of the port's queue. */
+  get index(): number {
+    return this.vring >>> 1;
+  }
+
   /** Throws a named error, and leaves the queue halted, if the rings do not lie in shared memory. */
   start(memory: GuestMemory, state: BackendVring, mergeable: boolean): void {
     const { size } = state;
@@ -54,6 +59,7 @@ export class VhostQueue {
       [Vring.AVAIL_INDEX, position],
       [Vring.USED_INDEX, this.packed ? position : u16[(used >>> 1) + 1]!],
       [Vring.FLAGS, mergeable ? VringFlag.MERGEABLE : 0],
+      [Vring.POLLED, state.kickFd === undefined ? 1 : 0],
     ] as const) {
       this.block.set(word, value);
     }

@@ -4,7 +4,7 @@
 // counter is 1.
 import { Cache, Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
 import { cacheDrop, cachePut, mbufFree } from "../../src/hot/mbuf.ts";
-import { acquire32, min32, publish32, r16, r32, w32 } from "../../src/hot/mem.ts";
+import { acquire32, fence, min32, publish16, publish32, r16, r32, w32 } from "../../src/hot/mem.ts";
 import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
 import { writeMbuf } from "../../src/hot/simd.ts";
 import {
@@ -164,6 +164,18 @@ function refill(q: u32): void {
   }
   cacheDrop(cache, count);
   w32(q + Virtq.AVAIL_INDEX, (avail + count) >>> 0);
+}
+
+/** As splitRxInterrupts: the driver's event suppression structure (2.8.14), RING_EVENT_FLAGS_ENABLE or _DISABLE. */
+export function packedRxInterrupts(q: u32, on: u32): void {
+  publish16(r32(q + Virtq.AVAIL) + 2, on ^ 1);
+  fence(q + Virtq.FENCE);
+}
+
+/** As splitRxPending. */
+export function packedRxPending(q: u32): u32 {
+  if (r32(q + Virtq.AVAIL_INDEX) == r32(q + Virtq.FREE_INDEX)) return 1;
+  return readyAt(q, r32(q + Virtq.USED_INDEX));
 }
 
 /** Packets from the words at `pkts` to the device, as many as there are descriptors for. Returns how many. */

@@ -7,7 +7,7 @@
 // nothing that was written into shared memory is read back from it.
 import { Cache, Mbuf, Queue, QueueError } from "../../src/hot/layout.ts";
 import { cacheDrop, cachePut, mbufFree } from "../../src/hot/mbuf.ts";
-import { acquire32, min32, publish16, r8, r16, r32, w8, w16, w32 } from "../../src/hot/mem.ts";
+import { acquire32, fence, min32, publish16, r8, r16, r32, w8, w16, w32 } from "../../src/hot/mem.ts";
 import { bump, countPackets, queueFail } from "../../src/hot/queue.ts";
 import { equalRun } from "../../src/hot/simd.ts";
 import {
@@ -117,6 +117,19 @@ function refill(q: u32): void {
   cacheDrop(cache, count);
   w32(q + Virtq.AVAIL_INDEX, (avail + count) >>> 0);
   publish16(r32(q + Virtq.AVAIL) + 2, (avail + count) & 0xffff);
+}
+
+/** Interrupts on (1) or off (0): VIRTQ_AVAIL_F_NO_INTERRUPT (2.7.7). The look that follows comes after the flag. */
+export function splitRxInterrupts(q: u32, on: u32): void {
+  publish16(r32(q + Virtq.AVAIL), on ^ 1);
+  fence(q + Virtq.FENCE);
+}
+
+/** 1 if a burst now has something to do: used buffers to take, or a ring without any to fill. */
+export function splitRxPending(q: u32): u32 {
+  if (r32(q + Virtq.AVAIL_INDEX) == r32(q + Virtq.FREE_INDEX)) return 1;
+  const word: u32 = acquire32(r32(q + Virtq.USED));
+  return word >>> 16 != (r32(q + Virtq.USED_INDEX) & 0xffff) ? 1 : 0;
 }
 
 /** Packets from the words at `pkts` to the device, as many as there are descriptors for. Returns how many. */

@@ -37,6 +37,8 @@ export const enum Virtq {
   KICKED_INDEX = 132,
   /** Arena offset of a virtio_net_hdr of zeros in shared memory, for frames without headroom. */
   ZERO_HEADER = 136,
+  /** Written by fences alone. */
+  FENCE = 140,
 }
 
 export const enum VirtqFlag {

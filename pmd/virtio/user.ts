@@ -4,6 +4,7 @@
 //   connect -> negotiate -> share memory -> vrings -> enable -> link up
 //   peer gone: link down, queues halted, mbufs back to the pool, then connect again every 100 ms
 import { closeSync } from "node:fs";
+import type { InterruptLine } from "../../src/bus/pci-function.ts";
 import { type Devargs, DevargsReader } from "../../src/eal/devargs.ts";
 import { PollmodeError } from "../../src/errors.ts";
 import type {
@@ -14,6 +15,7 @@ import type {
   EthDevice,
   LinkStatus,
 } from "../../src/ethdev/driver.ts";
+import { RxInterrupts } from "../../src/ethdev/rx-interrupts.ts";
 import { eventfd } from "../../src/libc/libc.ts";
 import {
   QUEUES_MAX,
@@ -76,8 +78,9 @@ class VirtioUser implements EthDevice {
   private readonly args: Arguments;
   private readonly context: DriverContext;
   private readonly events: DeviceEvents;
+  private readonly interrupts: RxInterrupts;
   private queues: VirtQueue[] = [];
-  /** kick and call eventfds, two a virtqueue. */
+  /** kick and call eventfds, two a virtqueue; each peer gets the same. */
   private fds: number[] = [];
   private frontend: VhostUserFrontend | undefined;
   private listener: UnixListener | undefined;
@@ -93,12 +96,14 @@ class VirtioUser implements EthDevice {
     this.name = devargs.name;
     this.context = context;
     this.events = events;
+    this.interrupts = new RxInterrupts(devargs.name);
     this.mac = this.args.mac;
     this.info = {
       driver: "net_virtio_user",
       rxQueuesMax: this.args.queues,
       txQueuesMax: this.args.queues,
       frameBytesMax: this.args.mergeable ? 65535 : context.pool.dataRoom,
+      rxInterrupts: true,
     };
   }
 
@@ -128,6 +133,14 @@ class VirtioUser implements EthDevice {
       this.queues.push(new VirtQueue(zone, dma, pool, { port: 0, index, size: this.args.queueSize }));
       this.fds.push(eventfd(0), eventfd(0));
     }
+    if (!config.rxInterrupts) return;
+    this.interrupts.configure(config.rxQueues);
+    for (let queue = 0; queue < config.rxQueues; queue++)
+      this.interrupts.watch(queue, this.fds[4 * queue + 1]!);
+  }
+
+  rxInterrupt(queue: number): InterruptLine {
+    return this.interrupts.line(queue);
   }
 
   async start(): Promise<void> {
@@ -161,6 +174,7 @@ class VirtioUser implements EthDevice {
   }
 
   private release(): void {
+    this.interrupts.close();
     for (const queue of this.queues) queue.free();
     for (const fd of this.fds) closeSync(fd);
     this.queues = [];
@@ -247,7 +261,10 @@ class VirtioUser implements EthDevice {
       await frontend.setupVring(k, { size: queue.size, base, ...queue.addresses, kickFd, callFd });
     }
     // the rings are run before the device may use them: what it puts in waits, nothing is lost
-    for (const queue of this.queues) queue.start(features.packed);
+    for (const queue of this.queues) {
+      queue.start(features.packed);
+      if (queue.receives) this.interrupts.ring(queue.index >>> 1);
+    }
     for (const k of this.queues.keys()) await frontend.enableVring(k, true);
     await frontend.driverOk();
     this.tellLink(true);

@@ -2,6 +2,7 @@
 // worker does, with lines that were sent to it.
 import { readSync, writeSync } from "node:fs";
 import { POLLIN } from "../libc/abi.ts";
+import { epollCollect } from "../libc/epoll.ts";
 import { eventfdDrain, poll } from "../libc/libc.ts";
 import type { InterruptLine } from "./pci-function.ts";
 import { allowIntx } from "./uio/intx.ts";
@@ -22,6 +23,7 @@ export function rearmInterrupt({ rearm }: InterruptLine): void {
 
 /** Takes back that a line has fired. False: it had not. */
 export function drainInterrupt({ fd, readBytes }: InterruptLine): boolean {
+  if (readBytes === 0) return epollCollect(fd) > 0;
   if (readBytes === 8) return eventfdDrain(fd) !== 0n;
   try {
     return readSync(fd, Buffer.alloc(readBytes)) === readBytes; // how often it has fired, ever

@@ -15,9 +15,12 @@ export type InterruptKind = "msix" | "msi" | "intx";
 
 /** One interrupt vector. Plain data: it may be sent to an lcore's thread. */
 export interface InterruptLine {
-  /** Readable when the interrupt has fired: an eventfd (8 bytes to read), or /dev/uioN (4 bytes). */
+  /**
+   * Readable when the interrupt has fired: an eventfd (8 bytes to read), /dev/uioN (4 bytes), or an epoll instance (0),
+   * whose events are collected.
+   */
   readonly fd: number;
-  readonly readBytes: 4 | 8;
+  readonly readBytes: 0 | 4 | 8;
   /** What lets it fire again, where the kernel masks it each time; see rearmInterrupt (src/bus/interrupt.ts). */
   readonly rearm:
     | { readonly by: "vfio-intx"; readonly fd: number }

@@ -166,7 +166,10 @@ export interface EthDevice {
   setRss?(rss: RssConfig): Promise<void>;
   /** As it stands in the device. */
   rss?(): Required<RssConfig>;
-  /** What wakes an lcore that sleeps on receive queue `queue`; after `configure` with rxInterrupts. */
+  /**
+   * What wakes an lcore that sleeps on receive queue `queue`; after `configure` with rxInterrupts, and the same until
+   * the next one: an lcore goes on waiting for it while the port is stopped and started.
+   */
   rxInterrupt?(queue: number): InterruptLine;
   /** Rules by which received packets are treated otherwise. */
   readonly flow?: FlowDevice;

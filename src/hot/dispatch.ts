@@ -1,8 +1,9 @@
 // The driver contract's hot side: a burst in, a burst out, whatever driver the queue belongs to.
-import { afPacketRxBurst } from "../../pmd/af_packet/hot-receive.ts";
+import { afPacketRxBurst, afPacketRxPending } from "../../pmd/af_packet/hot-receive.ts";
 import { afPacketTxBurst, afPacketTxFlush } from "../../pmd/af_packet/hot-transmit.ts";
 import { intelRxArm, intelRxBurst, intelRxPending } from "../../pmd/intel/hot-receive.ts";
 import { intelTxBurst, intelTxClean } from "../../pmd/intel/hot-transmit.ts";
+import { mlx5RxArm, mlx5RxPending, verbsRxArm, verbsRxPending } from "../../pmd/mlx5/hot-interrupt.ts";
 import { mlx5RxBurst } from "../../pmd/mlx5/hot-receive.ts";
 import { mlx5TxBurst, mlx5TxClean } from "../../pmd/mlx5/hot-transmit.ts";
 import { verbsRxBurst, verbsTxBurst, verbsTxClean } from "../../pmd/mlx5/hot-verbs.ts";
@@ -10,11 +11,35 @@ import { nullRxBurst, nullTxBurst } from "../../pmd/null/hot.ts";
 import { pcapRxBurst } from "../../pmd/pcap/hot-receive.ts";
 import { pcapTxBurst, pcapTxIdle } from "../../pmd/pcap/hot-transmit.ts";
 import { ringRxBurst, ringTxBurst } from "../../pmd/ring/hot.ts";
-import { tapRxBurst, tapTxBurst } from "../../pmd/tap/hot.ts";
-import { packedCall, vhostPackedRxBurst, vhostPackedTxBurst } from "../../pmd/vhost/hot-packed.ts";
-import { splitCall, vhostSplitRxBurst, vhostSplitTxBurst } from "../../pmd/vhost/hot-split.ts";
-import { packedRxBurst, packedTxBurst, packedTxClean } from "../../pmd/virtio/hot-packed.ts";
-import { splitRxBurst, splitTxBurst, splitTxClean } from "../../pmd/virtio/hot-split.ts";
+import { tapRxBurst, tapRxPending, tapTxBurst } from "../../pmd/tap/hot.ts";
+import {
+  packedCall,
+  vhostPackedRxBurst,
+  vhostPackedRxKicks,
+  vhostPackedRxPending,
+  vhostPackedTxBurst,
+} from "../../pmd/vhost/hot-packed.ts";
+import {
+  splitCall,
+  vhostSplitRxBurst,
+  vhostSplitRxKicks,
+  vhostSplitRxPending,
+  vhostSplitTxBurst,
+} from "../../pmd/vhost/hot-split.ts";
+import {
+  packedRxBurst,
+  packedRxInterrupts,
+  packedRxPending,
+  packedTxBurst,
+  packedTxClean,
+} from "../../pmd/virtio/hot-packed.ts";
+import {
+  splitRxBurst,
+  splitRxInterrupts,
+  splitRxPending,
+  splitTxBurst,
+  splitTxClean,
+} from "../../pmd/virtio/hot-split.ts";
 import { tapCommit, tapReceived, tapStage } from "../capture/hot-tap.ts";
 import { Queue, QueueKind } from "./layout.ts";
 import { r32 } from "./mem.ts";
@@ -143,13 +168,68 @@ export function txIdle(q: u32): void {
   }
 }
 
-/** Lets the interrupt of a receive queue fire once, for an lcore that is about to sleep. */
+/** Lets the interrupt of a receive queue fire, for an lcore that is about to sleep. Ask rxPending afterwards. */
 export function rxArm(q: u32): void {
-  if (r32(q + Queue.RUN) != 0 && r32(q) == <u32>QueueKind.INTEL) intelRxArm(q);
+  if (r32(q + Queue.RUN) != 0) interrupts(q, 1);
+}
+
+/** No more of them: the lcore polls. Where one fires only once after each rxArm, there is nothing to take back. */
+export function rxDisarm(q: u32): void {
+  if (r32(q + Queue.RUN) != 0) interrupts(q, 0);
+}
+
+/** The kernel's files (af_packet, tap) become readable whether somebody waits for that or not. */
+function interrupts(q: u32, on: u32): void {
+  switch (r32(q)) {
+    case QueueKind.INTEL:
+      if (on != 0) intelRxArm(q);
+      break;
+    case QueueKind.VIRTIO_SPLIT:
+      splitRxInterrupts(q, on);
+      break;
+    case QueueKind.VIRTIO_PACKED:
+      packedRxInterrupts(q, on);
+      break;
+    case QueueKind.VHOST_SPLIT:
+      vhostSplitRxKicks(q, on);
+      break;
+    case QueueKind.VHOST_PACKED:
+      vhostPackedRxKicks(q, on);
+      break;
+    case QueueKind.MLX5:
+      if (on != 0) mlx5RxArm(q);
+      break;
+    case QueueKind.VERBS:
+      if (on != 0) verbsRxArm(q);
+      break;
+    default:
+      break;
+  }
 }
 
 /** Whether a receive burst now may have something to do: 1 also where no interrupt would tell of it. */
 export function rxPending(q: u32): u32 {
   if (r32(q + Queue.RUN) == 0) return 0;
-  return r32(q) == <u32>QueueKind.INTEL ? intelRxPending(q) : 1;
+  switch (r32(q)) {
+    case QueueKind.INTEL:
+      return intelRxPending(q);
+    case QueueKind.VIRTIO_SPLIT:
+      return splitRxPending(q);
+    case QueueKind.VIRTIO_PACKED:
+      return packedRxPending(q);
+    case QueueKind.VHOST_SPLIT:
+      return vhostSplitRxPending(q);
+    case QueueKind.VHOST_PACKED:
+      return vhostPackedRxPending(q);
+    case QueueKind.AF_PACKET:
+      return afPacketRxPending(q);
+    case QueueKind.TAP:
+      return tapRxPending(q);
+    case QueueKind.MLX5:
+      return mlx5RxPending(q);
+    case QueueKind.VERBS:
+      return verbsRxPending(q);
+    default:
+      return 1;
+  }
 }

@@ -8,8 +8,12 @@ import { readFileSync } from "node:fs";
 export interface Hot {
   rxBurst(q: number, pkts: number, n: number): number;
   txBurst(q: number, pkts: number, n: number): number;
+  watchedRxBurst(s: number, pkts: number, n: number): number;
+  watchedTxBurst(s: number, pkts: number, n: number): number;
+  stampFrame(s: number, mbuf: number): number;
   txIdle(q: number): void;
   rxArm(q: number): void;
+  rxDisarm(q: number): void;
   rxPending(q: number): number;
   runLcore(l: number, rounds: number): void;
   cacheCount(cache: number): number;
@@ -39,10 +43,12 @@ export interface FileCalls {
   fdRewind: (fd: number) => number;
 }
 
-/** Calls of libibverbs; `call`: a VerbsCall's arena offset (src/libc/hot-verbs.ts). */
+/** Calls of libibverbs; `call`, `events`: arena offset of a VerbsCall, of a VerbsEvents (src/libc/hot-verbs.ts). */
 export interface VerbsCalls {
   verbsPoll: (call: number, n: number, wcs: number) => number;
   verbsPost: (call: number, wrs: number) => number;
+  verbsNotify: (call: number) => number;
+  verbsEvents: (events: number) => number;
 }
 
 export interface HotImports extends FileCalls, VerbsCalls {

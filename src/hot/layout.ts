@@ -177,7 +177,7 @@ export const enum QueueError {
   BAD_CQE = 20,
 }
 
-/** A function of libibverbs that hot code calls (verbsPoll, verbsPost), in a private zone. Addresses are two words. */
+/** A function of libibverbs that hot code calls (verbsPoll …), in a private zone. Addresses are two words. */
 export const enum VerbsCall {
   /** The function, and the ibv_cq, ibv_qp or ibv_wq that it is called for. */
   FUNCTION = 0,
@@ -185,6 +185,19 @@ export const enum VerbsCall {
   /** A post that fails leaves here the address of the first work request that it did not take. */
   BAD_WR = 16,
   BYTES = 24,
+}
+
+/** How hot code takes a completion queue's events (verbsEvents). Addresses are two words. */
+export const enum VerbsEvents {
+  /** ibv_get_cq_event, and the ibv_comp_channel that it reads. */
+  GET = 0,
+  CHANNEL = 8,
+  /** ibv_ack_cq_events, and the ibv_cq, the channel's only one. */
+  ACK = 16,
+  CQ = 24,
+  /** What ibv_get_cq_event says of an event: an ibv_cq, and what that was created with. */
+  OUT = 32,
+  BYTES = 48,
 }
 
 /** One lcore's control block: the command mailbox, the heartbeat, what it measured. */
@@ -274,6 +287,9 @@ export const enum Stream {
   STAMP_TAG = 144,
   /** Receive bursts of this round of polls that were not empty, where bursts are recorded. */
   ROUND_BURSTS = 148,
+  /** f64, csum alone: the same as BAD_IP_CKSUM and BAD_L4_CKSUM of the outer headers of a tunnel's packets. */
+  BAD_OUTER_IP_CKSUM = 152,
+  BAD_OUTER_L4_CKSUM = 160,
   BLOCK_BYTES = 256,
 }
 

@@ -74,3 +74,7 @@
 @external("env", "verbsPoll") export declare function verbsPoll(call: u32, n: u32, wcs: u32): u32;
 // @ts-ignore: decorator
 @external("env", "verbsPost") export declare function verbsPost(call: u32, wrs: u32): u32;
+// @ts-ignore: decorator
+@external("env", "verbsEvents") export declare function verbsEvents(events: u32): u32;
+// @ts-ignore: decorator
+@external("env", "verbsNotify") export declare function verbsNotify(call: u32): u32;

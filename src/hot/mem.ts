@@ -199,6 +199,14 @@ export function verbsPoll(call: u32, n: u32, wcs: u32): u32 {
 export function verbsPost(call: u32, wrs: u32): u32 {
   return files!.verbsPost(call, wrs) >>> 0;
 }
+/** Reads and acknowledges the events that wait, by the VerbsEvents at `events`. Returns how many. */
+export function verbsEvents(events: u32): u32 {
+  return files!.verbsEvents(events) >>> 0;
+}
+/** Calls the req_notify_cq in the VerbsCall at `call`: the next completion raises an event. 0, or the errno. */
+export function verbsNotify(call: u32): u32 {
+  return files!.verbsNotify(call) >>> 0;
+}
 export function toF64(v: u32): f64 {
   return v;
 }

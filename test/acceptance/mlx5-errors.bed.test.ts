@@ -202,7 +202,7 @@ t.test("nothing is left over by ports that came and went", { skip }, async (t) =
   const sizes: Holdings[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     await lead.ask("attach", `${address},${["mode=dv", "mode=ibv", "mode=dv,mprq_en=1"][round % 3]}`);
-    await lead.ask("start", 0, { rxQueues: 4, txQueues: 2 });
+    await lead.ask("start", 0, { rxQueues: 4, txQueues: 2, rxInterrupts: true });
     await lead.ask("run", 0);
     await lead.ask("halt");
     await lead.ask("stop", 0);
@@ -226,13 +226,14 @@ for (const mode of ["dv", "ibv"] as const) {
     await using lead = new Lead(bed);
     await lead.ask("attach", bed.ports[1]!.address); // the emulator answers while a device is open
     const device = `${bed.ports[0]!.address},mode=${mode}`;
+    const config = { rxQueues: 2, txQueues: 1, rxInterrupts: true };
     const wrong: string[] = [];
     const codes = new Set<string>();
     let failed = 0;
     for (let n = 1; n < COMMANDS_MAX; n++) {
       await bed.control(`fail ${n} ENOMEM`);
       const attached = await lead.try("attach", device);
-      const started = attached.error ? attached : await lead.try("start", 1, { rxQueues: 2, txQueues: 1 });
+      const started = attached.error ? attached : await lead.try("start", 1, config);
       if (!attached.error) await lead.ask("detach", 1);
       const { error } = started;
       const away = await bed.control("fail none");

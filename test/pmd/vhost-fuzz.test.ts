@@ -1,26 +1,16 @@
 // Nothing that a guest writes is trusted: net_vhost's queues under fuzz, split and packed, mergeable or not, with
 // chains and indirect tables. A failure prints its seed; FUZZ_SEED repeats it, FUZZ_MUTATIONS makes it run longer.
-import t from "tap";
 import { Vring } from "../../pmd/vhost/layout.ts";
 import type { QueueBlock } from "../../src/ethdev/queue-block.ts";
-import { Queue, QueueError } from "../../src/hot/layout.ts";
-import { makeFrame, Rig, type Tap } from "../support/engines.ts";
-import {
-  checkErrors,
-  fuzz,
-  fuzzEngines,
-  halfOfMutations,
-  type Subject,
-  seedFor,
-  Witness,
-} from "../support/fuzz.ts";
-import { Invariants, variants } from "../support/invariants.ts";
-import { Random } from "../support/random.ts";
+import { QueueError } from "../../src/hot/layout.ts";
+import { makeFrame, type Rig } from "../support/engines.ts";
+import type { Subject } from "../support/fuzz.ts";
+import { variants } from "../support/invariants.ts";
+import { fuzzCases, RING, receiveBurst, sendAll, stoppedOf } from "../support/queue-fuzz.ts";
+import type { Random } from "../support/random.ts";
 import { VhostPair } from "../support/vhost-backend.ts";
 import { DeviceFault, type DriverRing, GuestMemory } from "../support/virtio-guest.ts";
 
-const RING = 64;
-const ROOM = 1024;
 /** Regions small enough that changed lengths and addresses often fall just beside them. */
 const REGIONS = [0x30000, 0x20000];
 const NEXT = 1;
@@ -238,19 +228,10 @@ class GuestFuzz implements Subject {
 
   run(look: (packets: readonly number[]) => void): void {
     const { rig, pair, random } = this;
-    const burst = () => {
-      const n = random.pick([1, 4, 32]);
-      const got = rig.receive(pair.rx.offset, n);
-      if (got.length > n) throw new Error(`${got.length} packets of ${n}`);
-      look(got);
-    };
-    burst();
+    receiveBurst(rig, pair.rx.offset, random.pick([1, 4, 32]), look);
     const packets = [60, 700, 1500].map((length) => rig.packet(makeFrame(this.tag++, length)));
-    const took = rig.send(pair.tx.offset, packets);
-    if (took > 3) throw new Error(`${took} packets sent of 3`);
-    rig.free(packets.slice(took));
-    rig.hot.txIdle(pair.tx.offset);
-    burst();
+    sendAll(rig, pair.tx.offset, packets);
+    receiveBurst(rig, pair.rx.offset, random.pick([1, 4, 32]), look);
     rig.notified.length = 0;
   }
 
@@ -259,9 +240,7 @@ class GuestFuzz implements Subject {
   }
 
   stopped(): number[] {
-    return [this.pair.rx, this.pair.tx]
-      .filter((block) => !block.running)
-      .map((block) => block.get(Queue.ERROR));
+    return stoppedOf([this.pair.rx, this.pair.tx]);
   }
 
   drain(): void {}
@@ -286,32 +265,20 @@ function possible(packed: boolean): QueueError[] {
 }
 
 const cases = [false, true].flatMap((packed) => [false, true].map((mergeable) => ({ packed, mergeable })));
-const share = Math.ceil(halfOfMutations / (fuzzEngines.length * cases.length));
 
-t.setTimeout(3_600_000); // FUZZ_MUTATIONS may ask for an hour of it
-
-for (const kind of fuzzEngines) {
-  t.test(kind, async (t) => {
-    for (const [k, { packed, mergeable }] of cases.entries()) {
-      const name = `${packed ? "packed" : "split"}${mergeable ? " mergeable" : ""}: ${share} mutations`;
-      await t.test(name, async (t) => {
-        const rig = await Rig.make(kind, { mbufs: 320, dataRoom: ROOM });
-        const random = new Random(seedFor(100 + k));
-        const invariants = new Invariants(rig);
-        const witness = new Witness(rig);
-        for (const zone of [rig.private, rig.dma]) invariants.guard(zone);
-        const memory = new GuestMemory(rig, REGIONS);
-        const pair = new VhostPair(rig, memory, { size: RING, packed, mergeable, random });
-        for (const zone of [rig.private, rig.dma]) invariants.guard(zone);
-        for (const { start, bytes } of memory.gaps) invariants.guardRange(start, bytes);
-        const changing = [Vring.AVAIL_INDEX, Vring.USED_INDEX, Vring.CALLED_INDEX];
-        for (const block of [pair.rx, pair.tx]) invariants.watch(block, changing);
-        const errors = new Map<number, number>();
-        const subject = new GuestFuzz(rig, pair, random, packed, mergeable);
-        t.equal(fuzz({ rig, invariants, witness, subject, random, mutations: share, errors }), undefined);
-        checkErrors(t as unknown as Tap, name, errors, possible(packed));
-        rig.close();
-      });
-    }
-  });
-}
+fuzzCases(
+  cases.map(({ packed, mergeable }, k) => ({
+    name: `${packed ? "packed" : "split"}${mergeable ? " mergeable" : ""}`,
+    mbufs: 320,
+    index: 100 + k,
+    possible: possible(packed),
+    make(rig, random, invariants) {
+      const memory = new GuestMemory(rig, REGIONS);
+      const pair = new VhostPair(rig, memory, { size: RING, packed, mergeable, random });
+      for (const { start, bytes } of memory.gaps) invariants.guardRange(start, bytes);
+      const changing = [Vring.AVAIL_INDEX, Vring.USED_INDEX, Vring.CALLED_INDEX];
+      for (const block of [pair.rx, pair.tx]) invariants.watch(block, changing);
+      return new GuestFuzz(rig, pair, random, packed, mergeable);
+    },
+  })),
+);

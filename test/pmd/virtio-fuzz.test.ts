@@ -1,26 +1,14 @@
 // Nothing that a device writes is trusted: rings of net_virtio_user under fuzz, split and packed, in every mode. A
 // failure prints its seed; FUZZ_SEED repeats it, FUZZ_MUTATIONS makes it run longer.
-import t from "tap";
 import { Virtq } from "../../pmd/virtio/layout.ts";
 import type { VirtQueue } from "../../pmd/virtio/queue.ts";
 import { QueueError } from "../../src/hot/layout.ts";
-import { makeFrame, Rig, type Tap } from "../support/engines.ts";
-import {
-  checkErrors,
-  fuzz,
-  fuzzEngines,
-  halfOfMutations,
-  type Subject,
-  seedFor,
-  Witness,
-} from "../support/fuzz.ts";
-import { Invariants, variants } from "../support/invariants.ts";
-import { Random } from "../support/random.ts";
+import { makeFrame } from "../support/engines.ts";
+import { variants } from "../support/invariants.ts";
+import { fuzzCases, PairFuzz, RING, ROOM } from "../support/queue-fuzz.ts";
 import { DriverFault, type Use } from "../support/virtio-device.ts";
 import { type Mode, modeName, VirtioPair, virtioModes } from "../support/virtio-queues.ts";
 
-const RING = 64;
-const ROOM = 1024;
 const CHANGING = [
   Virtq.USED_INDEX,
   Virtq.AVAIL_INDEX,
@@ -30,41 +18,24 @@ const CHANGING = [
   Virtq.FLAGS,
 ];
 
-class DeviceFuzz implements Subject {
-  spoilt = false;
-  readonly pair: VirtioPair;
-  private readonly rig: Rig;
-  private readonly random: Random;
-  private readonly mode: Mode;
+class DeviceFuzz extends PairFuzz<VirtioPair> {
+  protected override readonly shifts = [0, 0, 0, -4, -124];
   private kept: Use[] = [];
-  private tag = 0;
 
-  constructor(rig: Rig, pair: VirtioPair, random: Random) {
-    this.rig = rig;
-    this.pair = pair;
-    this.random = random;
-    this.mode = pair.mode;
+  private get mode(): Mode {
+    return this.pair.mode;
   }
 
-  prepare(): void {
-    const { rig, pair, random } = this;
-    if (random.chance(70)) rig.free(rig.receive(pair.rxq, random.between(1, 32)));
-    try {
-      this.deliver();
-      const packets = Array.from({ length: random.below(6) }, () => this.packet());
-      rig.free(packets.slice(rig.send(pair.txq, packets)));
-      this.kept.push(...pair.device.tx.takeAll().map(({ chain }) => ({ chain, bytes: 0 })));
-      if (!this.mode.inOrder && random.chance(40)) random.shuffle(this.kept);
-      const batch = this.mode.inOrder && random.chance(50);
-      const now = this.kept.splice(0, random.below(this.kept.length + 1));
-      if (now.length > 0) pair.device.tx.ring.complete(now, batch);
-    } catch (error) {
-      if (!(error instanceof DriverFault)) throw error;
-      this.spoilt = true; // the ring says nonsense since an earlier change
-    }
+  protected override report(): void {
+    const { random, pair } = this;
+    this.kept.push(...pair.device.tx.takeAll().map(({ chain }) => ({ chain, bytes: 0 })));
+    if (!this.mode.inOrder && random.chance(40)) random.shuffle(this.kept);
+    const batch = this.mode.inOrder && random.chance(50);
+    const now = this.kept.splice(0, random.below(this.kept.length + 1));
+    if (now.length > 0) pair.device.tx.ring.complete(now, batch);
   }
 
-  private deliver(): void {
+  protected override deliver(): void {
     const { random, pair } = this;
     const disorder = !this.mode.inOrder && random.chance(30);
     const written: Use[][] = [];
@@ -79,13 +50,11 @@ class DeviceFuzz implements Subject {
     for (const uses of written) pair.device.rx.ring.complete(uses);
   }
 
-  private packet(): number {
-    const { random } = this;
-    const shift = random.pick([0, 0, 0, -4, -124]);
-    return this.rig.packet(makeFrame(this.tag++, random.pick([60, 200])), random.pick([ROOM, 64]), shift);
+  protected override isFault(error: unknown): boolean {
+    return error instanceof DriverFault;
   }
 
-  mutate(): string {
+  override mutate(): string {
     const { random } = this;
     const queue = random.chance(60) ? this.pair.rx : this.pair.tx;
     const name = queue.receives ? "rx" : "tx";
@@ -216,46 +185,18 @@ class DeviceFuzz implements Subject {
     return `${what} byte ${offset} = ${value}`;
   }
 
-  run(look: (packets: readonly number[]) => void): void {
-    const { rig, pair, random } = this;
-    const burst = () => {
-      const n = random.pick([1, 4, 32, 64]);
-      const got = rig.receive(pair.rxq, n);
-      if (got.length > n) throw new Error(`${got.length} packets of ${n}`);
-      look(got);
-    };
-    burst();
-    const packets = [this.packet(), this.packet()];
-    const took = rig.send(pair.txq, packets);
-    if (took > 2) throw new Error(`${took} packets sent of 2`);
-    rig.free(packets.slice(took));
-    rig.hot.txIdle(pair.txq);
-    burst();
-    rig.notified.length = 0;
+  override run(look: (packets: readonly number[]) => void): void {
+    super.run(look);
+    this.rig.notified.length = 0;
   }
 
-  held(): number[] {
-    for (const { block } of [this.pair.rx, this.pair.tx]) {
-      const held = (block.get(Virtq.AVAIL_INDEX) - block.get(Virtq.FREE_INDEX)) >>> 0;
-      if (held > RING) throw new Error(`a queue holds ${held} of ${RING} descriptors`);
-    }
-    return this.pair.held();
+  protected override heldBy(block: VirtQueue["block"]): number {
+    return block.get(Virtq.AVAIL_INDEX) - block.get(Virtq.FREE_INDEX);
   }
 
-  stopped(): number[] {
-    return [this.pair.rx, this.pair.tx]
-      .filter(({ block }) => !block.running)
-      .map(({ block }) => block.get(8));
-  }
-
-  drain(): void {
-    this.pair.stop();
-  }
-
-  restart(): void {
+  override restart(): void {
     this.kept = [];
-    this.spoilt = false;
-    this.pair.start();
+    super.restart();
   }
 }
 
@@ -268,29 +209,16 @@ function possible({ packed, mergeable }: Mode): QueueError[] {
   ];
 }
 
-const share = Math.ceil(halfOfMutations / (fuzzEngines.length * virtioModes.length));
-
-t.setTimeout(3_600_000); // FUZZ_MUTATIONS may ask for an hour of it
-
-for (const kind of fuzzEngines) {
-  t.test(kind, async (t) => {
-    for (const [k, mode] of virtioModes.entries()) {
-      await t.test(`${modeName(mode)}: ${share} mutations`, async (t) => {
-        const rig = await Rig.make(kind, { mbufs: 320, dataRoom: ROOM });
-        const random = new Random(seedFor(k));
-        const invariants = new Invariants(rig);
-        const guard = () => [rig.private, rig.dma].map((zone) => invariants.guard(zone));
-        const witness = new Witness(rig);
-        guard();
-        const pair = new VirtioPair(rig, mode, RING);
-        guard();
-        for (const queue of [pair.rx, pair.tx]) invariants.watch(queue.block, CHANGING);
-        const errors = new Map<number, number>();
-        const subject = new DeviceFuzz(rig, pair, random);
-        t.equal(fuzz({ rig, invariants, witness, subject, random, mutations: share, errors }), undefined);
-        checkErrors(t as unknown as Tap, modeName(mode), errors, possible(mode));
-        rig.close();
-      });
-    }
-  });
-}
+fuzzCases(
+  virtioModes.map((mode, index) => ({
+    name: modeName(mode),
+    mbufs: 320,
+    index,
+    possible: possible(mode),
+    make(rig, random, invariants) {
+      const pair = new VirtioPair(rig, mode, RING);
+      for (const queue of [pair.rx, pair.tx]) invariants.watch(queue.block, CHANGING);
+      return new DeviceFuzz(rig, pair, random);
+    },
+  })),
+);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 enum { SESSION_MAX = 64, CQN_SLOTS = 65536, REREAD_MAX = 1000000 };
+#define NEVER_ARMED 0xffffffffu
 
 struct session {                  // completions that wait to be written together
   struct completion_queue *cq;
@@ -28,6 +29,7 @@ struct session {                  // completions that wait to be written togethe
 };
 
 static struct completion_queue *by_number[CQN_SLOTS];
+static struct completion_queue *all;
 static struct session **open_list;     // sessions that may have something to write; room for all there are
 static uint32_t open_count, open_room;
 
@@ -106,6 +108,7 @@ static void event(struct completion_queue *cq, uint8_t op) {
   bool error = op >> 4 == CQE_REQ_ERROR || op >> 4 == CQE_RESP_ERROR;
   if (!cq->armed || (cq->armed_solicited && !error)) return;
   cq->armed = false;
+  if (cq->channel) cq->events++;
   uverbs_completion_event(cq);
 }
 
@@ -233,19 +236,79 @@ void cq_receive_done(struct receive_queue *rq, struct cqe *cqe) {
 
 // ---- arming, life ----
 
-/** UAR_CQ_ARM: sequence << 28 | solicited only << 24 | consumer index in the upper half, the CQ's number below. */
-void cq_arm(uint64_t doorbell) {
-  uint32_t cqn = (uint32_t)doorbell & 0xffffff;
-  uint32_t command = (uint32_t)(doorbell >> 32);
-  struct completion_queue *cq = by_number[cqn & (CQN_SLOTS - 1)];
-  if (!cq || cq->cqn != cqn) {
-    complain("arm-unknown-cq", "the arm register was written for CQ 0x%x, which there is not", cqn);
-    return;
-  }
-  cq->arm_sequence = command >> 28;
+/**
+ * The client counts the events that it has read, and arms with that number, of which two bits go along: by them the
+ * device tells an arming from one that was overtaken by its own event, which it leaves alone. So an event that waits
+ * unread makes an arming void, and that is no fault: whoever waits for the channel finds it readable.
+ */
+static bool sequence_holds(struct completion_queue *cq, uint32_t command) {
+  uint32_t sequence = command >> 28 & 3;
+  uint32_t read = __atomic_load_n(&cq->completion_events, __ATOMIC_ACQUIRE);
+  if (sequence == (cq->events & 3)) return true;
+  bool waits = read != cq->events && sequence == (read & 3);
+  if (waits || command == cq->arm_at_read) return false;  // or it was written before the event was read
+  complain("arm-wrong-sequence", "CQ 0x%x: armed with sequence number %u, and %u events were read of it", cq->cqn,
+           sequence, read);
+  return false;
+}
+
+/** The consumer index that it is armed with is the record's, which the client may have moved on since; never less. */
+static void check_arm_index(struct completion_queue *cq, uint32_t index) {
+  uint32_t record = record_read(&cq->doorbell[RECORD_CQ_CONSUMER]) & 0xffffff;
+  uint32_t ahead = (index - record) & 0xffffff, behind = (cq->arm_consumer - index) & 0xffffff;
+  if (ahead != 0 && ahead < 0x800000)
+    complain("arm-index-ahead", "CQ 0x%x: armed with consumer index 0x%x, and its record says 0x%x", cq->cqn, index,
+             record);
+  else if (behind != 0 && behind < 0x800000)  // the record was further already when it was armed before
+    complain("arm-stale-index", "CQ 0x%x: armed with consumer index 0x%x, and its record said 0x%x before that",
+             cq->cqn, index, cq->arm_consumer);
+  cq->arm_consumer = record;
+}
+
+/** `command`: sequence << 28 | solicited only << 24 | consumer index. */
+static void arm(struct completion_queue *cq, uint32_t command) {
+  uint32_t mask = 2 * cq->entries - 1;
+  if (command != cq->arm_command) check_arm_index(cq, command & 0xffffff);
+  cq->arm_command = command;
+  if (settings.trace >= 3) trace(3, "CQ 0x%x: armed, 0x%x", cq->cqn, command);
+  if (!sequence_holds(cq, command)) return;
   cq->armed_solicited = command >> 24 & 1;
   cq->armed = true;
-  if ((command & 0xffffff) != cq->producer) event(cq, CQE_REQ << 4);
+  // what the client has not seen yet raises the event at once: it may have looked just before it came
+  if (((cq->producer - command) & mask) != 0) event(cq, CQE_REQ << 4);
+}
+
+/** The record is written first; or it is that of a later arming, whose register is on its way. */
+static bool record_agrees(struct completion_queue *cq, uint32_t page, uint32_t command,
+                          bool (*rung)(uint32_t page)) {
+  for (int tries = 0; tries < REREAD_MAX; tries++, __builtin_ia32_pause()) {
+    if (record_read(&cq->doorbell[RECORD_CQ_ARM]) == command) return true;
+    if (rung(page)) return false;
+  }
+  complain("arm-before-record", "CQ 0x%x: armed by 0x%x, and its arm record is 0x%x", cq->cqn, command,
+           record_read(&cq->doorbell[RECORD_CQ_ARM]));
+  return false;
+}
+
+/**
+ * UAR_CQ_ARM: the command in the upper half, the CQ's number below. All CQs are armed through one register, and a
+ * second may have been before the first was seen: so all of the page have their records looked at.
+ */
+void cq_arm(uint32_t page, uint64_t doorbell, bool (*rung)(uint32_t page)) {
+  uint32_t cqn = (uint32_t)doorbell & 0xffffff;
+  uint32_t command = (uint32_t)(doorbell >> 32);
+  struct completion_queue *named = by_number[cqn & (CQN_SLOTS - 1)];
+  if (!named || named->cqn != cqn)
+    complain("arm-unknown-cq", "the arm register was written for CQ 0x%x, which there is not", cqn);
+  else if (named->uar_index != page)
+    complain("arm-foreign-page", "CQ 0x%x was armed through UAR page %u, and is of page %u", cqn, page,
+             named->uar_index);
+  else if (record_agrees(named, page, command, rung))
+    arm(named, command);
+  for (struct completion_queue *cq = all; cq; cq = cq->next) {
+    uint32_t record = cq->uar_index == page ? record_read(&cq->doorbell[RECORD_CQ_ARM]) : cq->arm_command;
+    if (record != cq->arm_command) arm(cq, record);
+  }
 }
 
 /** SOFTMLX5_FIRST_CQE=N: as if N had been written before, for a test that will not wait for 2^24 of them. */
@@ -259,6 +322,11 @@ void cq_init(struct completion_queue *cq) {
   cq->overrun = false;
   cq->hardware = NULL;
   by_number[cq->cqn & (CQN_SLOTS - 1)] = cq;
+  // no client reads it; 0, which clients begin with, would not be told from the first arming
+  cq->doorbell[RECORD_CQ_ARM] = cq->arm_command = NEVER_ARMED;
+  cq->arm_consumer = record_read(&cq->doorbell[RECORD_CQ_CONSUMER]) & 0xffffff;
+  cq->next = all;
+  all = cq;
   if (cq->compression == COMPRESSION_OFF) return;
   struct session *session = calloc(1, sizeof *session);
   session->cq = cq;
@@ -268,7 +336,10 @@ void cq_init(struct completion_queue *cq) {
 }
 
 void cq_remove(struct completion_queue *cq) {
+  struct completion_queue **link = &all;
   cq_flush_all();
+  while (*link != cq) link = &(*link)->next;
+  *link = cq->next;
   if (cq->hardware) open_room--;
   free(cq->hardware);
   cq->hardware = NULL;

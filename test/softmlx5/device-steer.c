@@ -195,7 +195,8 @@ static void add_sniffers(const struct port *port, struct destinations *found) {
 
 bool port_receive(struct port *port, const uint8_t *data, uint32_t bytes, bool lossless) {
   struct packet packet;
-  struct destinations found = {.count = 0};
+  struct destinations found;
+  found.count = 0;
   const struct rules *of_port = &rules[port->index];
   if (!port->up || port->fatal || bytes < 14) {
     port->counters.dropped++;
@@ -220,9 +221,10 @@ bool port_receive(struct port *port, const uint8_t *data, uint32_t bytes, bool l
  * MLX5_QP_FLAG_TIR_ALLOW_SELF_LB. A unicast frame that finds one stays inside.
  */
 bool port_receive_own(struct port *port, const uint8_t *data, uint32_t bytes) {
-  struct destinations found = {.count = 0};
-  bool group = data[0] & 1;
   if (sniffers[port->index].count == 0 && !port->loopback) return false;
+  struct destinations found;
+  found.count = 0;
+  bool group = data[0] & 1;
   struct packet packet;
   packet_parse(&packet, data, bytes);
   if (port->loopback) look_up(&rules[port->index], &packet, 0, RANK_KERNEL, &found);

@@ -80,6 +80,10 @@ static void ring(uint32_t page, uint64_t value) {
     complain("bf-mismatch", "UAR page %u: rung for queue 0x%x, which is not of this page", page, qpn);
 }
 
+static bool arm_rung(uint32_t page) {
+  return __atomic_load_n((uint64_t *)(uar_pages[page].memory + UAR_CQ_ARM), __ATOMIC_ACQUIRE) != 0;
+}
+
 static bool poll_doorbells(void) {
   bool any = false;
   for (uint32_t i = 0; i < uar_pages_limit; i++) {
@@ -92,7 +96,7 @@ static bool poll_doorbells(void) {
       any = true;
     }
     uint64_t arm = take_register(page, UAR_CQ_ARM);
-    if (arm) cq_arm(be64toh(arm));
+    if (arm) cq_arm(i, be64toh(arm), arm_rung);
     any |= arm != 0;
   }
   return any;

@@ -68,8 +68,8 @@ void cq_error(struct completion_queue *cq, uint8_t cqe_opcode, uint32_t user_ind
 bool cq_full(struct completion_queue *cq);
 void cq_flush(struct completion_queue *cq);
 void cq_flush_all(void);
-/** The client wrote the arm register. */
-void cq_arm(uint64_t doorbell);
+/** The client wrote a page's arm register; `rung` tells whether it has written it again since. */
+void cq_arm(uint32_t page, uint64_t doorbell, bool (*rung)(uint32_t page));
 
 // ---- receive queues (device-rq.c) ----
 

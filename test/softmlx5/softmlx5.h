@@ -131,13 +131,18 @@ struct completion_queue {
   uint16_t moderation_count, moderation_us;
   struct event_queue *channel;    // where completion events go (uverbs-events.c); NULL: nowhere
   uint32_t completion_events;     // read by the client so far: destroy_cq reports it
+  uint32_t arm_at_read;           // the arm record as it was when the last of them was read
+  uint32_t uar_index;             // the page whose register arms it
   // hardware
   uint32_t producer;              // 24 bits count in the CQEs' owner bit and the consumer index
   uint32_t consumer;              // as the record was last read
   bool overrun;
   bool armed;
   bool armed_solicited;           // for completions in error alone: raw packet queues have no solicited ones
-  uint32_t arm_sequence;
+  uint32_t arm_command;           // as the client armed it last; what was looked at twice is no second arming
+  uint32_t arm_consumer;          // the consumer index record as it was then
+  uint32_t events;                // written to the channel so far
+  struct completion_queue *next;  // all there are (device-cq.c)
   void *hardware;
 };
 

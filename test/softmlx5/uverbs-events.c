@@ -25,6 +25,7 @@ struct event_queue {
   bool closed;                    // there will be nothing more: EIO once it is empty
   int fd;
   int pid;
+  const struct port *port;
   unsigned holders;               // CQs that write here
   size_t record_bytes;
   struct record *first, **end;
@@ -37,7 +38,7 @@ static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER;
 
 // ---- files ----
 
-struct event_queue *event_queue_open(size_t record_bytes) {
+struct event_queue *event_queue_open(const struct port *port, size_t record_bytes) {
   struct event_queue *queue = NULL;
   pthread_mutex_lock(&events_lock);
   for (unsigned i = 0; i < QUEUES_MAX && !queue; i++) {
@@ -45,8 +46,13 @@ struct event_queue *event_queue_open(size_t record_bytes) {
   }
   int fd = queue ? eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE) : -1;
   if (fd >= 0) {
-    *queue = (struct event_queue){
-        .used = true, .open = true, .fd = fd, .pid = getpid(), .record_bytes = record_bytes, .end = &queue->first};
+    *queue = (struct event_queue){.used = true,
+                                  .open = true,
+                                  .fd = fd,
+                                  .pid = getpid(),
+                                  .port = port,
+                                  .record_bytes = record_bytes,
+                                  .end = &queue->first};
     queues_used++;
   }
   pthread_mutex_unlock(&events_lock);
@@ -116,6 +122,13 @@ static void push(struct event_queue *queue, struct object *about, const void *by
   if (write(queue->fd, &one, sizeof one) < 0) trace(1, "event file %d is full", queue->fd);
 }
 
+/** What it was armed by before its event was read, it is not armed by again. The hardware thread reads both. */
+static void count_read(struct completion_queue *cq) {
+  enum { ARM_RECORD = 1 };
+  cq->arm_at_read = be32toh(cq->doorbell[ARM_RECORD]);
+  __atomic_store_n(&cq->completion_events, cq->completion_events + 1, __ATOMIC_RELEASE);
+}
+
 /** With events_lock. */
 static struct record *pop(struct event_queue *queue) {
   struct record *record = queue->first;
@@ -123,7 +136,7 @@ static struct record *pop(struct event_queue *queue) {
   queue->first = record->next;
   if (!queue->first) queue->end = &queue->first;
   bool completion = queue->record_bytes == sizeof(struct ib_uverbs_comp_event_desc);
-  if (record->about && completion) ((struct completion_queue *)record->about)->completion_events++;
+  if (record->about && completion) count_read((struct completion_queue *)record->about);
   if (record->about && !completion) record->about->async_events++;
   return record;
 }
@@ -190,7 +203,7 @@ void events_forget(struct context *context, struct event_queue *channel, struct 
 // ---- what happens ----
 
 int async_event_alloc(struct command *command) {
-  struct event_queue *queue = event_queue_open(sizeof(struct ib_uverbs_async_event_desc));
+  struct event_queue *queue = event_queue_open(command->context->port, sizeof(struct ib_uverbs_async_event_desc));
   if (!queue) return ENOMEM;
   command->context->async = queue;
   output_handle(command, UVERBS_ATTR_ASYNC_EVENT_ALLOC_FD_HANDLE, queue->fd);
@@ -203,10 +216,14 @@ void async_port_event(struct port *port, uint32_t type, bool last) {
   pthread_mutex_lock(&events_lock);
   for (unsigned i = 0; i < CONTEXTS_MAX; i++) {
     struct context *context = context_at(i);
-    if (!context || context->port != port || !context->async) continue;
-    push(context->async, NULL, &event);
-    context->async->closed = last;
-    if (last && write(context->async->fd, &one, sizeof one) < 0) trace(1, "event file is full");
+    if (context && context->port == port && context->async) push(context->async, NULL, &event);
+  }
+  // completion channels, too (ib_uverbs_free_event_queue())
+  for (unsigned i = 0; i < QUEUES_MAX && last; i++) {
+    struct event_queue *queue = &queues[i];
+    if (!queue->used || queue->port != port) continue;
+    queue->closed = true;
+    if (write(queue->fd, &one, sizeof one) < 0) trace(1, "event file is full");
   }
   pthread_mutex_unlock(&events_lock);
 }

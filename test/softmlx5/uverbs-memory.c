@@ -99,7 +99,7 @@ int mr_destroy(struct command *command) {
 }
 
 int create_comp_channel(struct command *command) {
-  struct event_queue *queue = event_queue_open(sizeof(struct ib_uverbs_comp_event_desc));
+  struct event_queue *queue = event_queue_open(command->context->port, sizeof(struct ib_uverbs_comp_event_desc));
   if (!queue) return ENOMEM;
   struct ib_uverbs_create_comp_channel_resp response = {.fd = event_queue_fd(queue)};
   output(command, UVERBS_ATTR_CORE_OUT, &response, sizeof response);

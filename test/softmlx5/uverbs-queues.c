@@ -38,10 +38,19 @@ static int completion_channel(struct command *command, struct event_queue **chan
   return given && !*channel ? EBADF : 0;
 }
 
+/** The UAR page that create_cq names, as create_qp does: without dynamic UARs there is none here. */
+static int arm_page(struct command *command, const struct mlx5_ib_create_cq *request, uint32_t *index) {
+  *index = request->uar_page_index - 1;
+  if (!(request->flags & MLX5_IB_CREATE_CQ_FLAGS_UAR_PAGE_INDEX)) return EINVAL;
+  if (*index >= UAR_PAGES_MAX || !uar_pages[*index].used) return EINVAL;
+  return uar_pages[*index].port == command->context->port ? 0 : EINVAL;
+}
+
 int cq_create(struct command *command) {
   struct mlx5_ib_create_cq request;
   struct event_queue *channel;
   enum cqe_compression compression;
+  uint32_t page;
   uint32_t asked = number(command, UVERBS_ATTR_CREATE_CQ_CQE);
   uint32_t flags = number(command, UVERBS_ATTR_CREATE_CQ_FLAGS);
   copy_in(command, UVERBS_ATTR_UHW_IN, &request, sizeof request);
@@ -52,6 +61,7 @@ int cq_create(struct command *command) {
   if (request.flags & ~MLX5_IB_CREATE_CQ_FLAGS_UAR_PAGE_INDEX) return EOPNOTSUPP;  // padding, real-time timestamps
   int error = compression_of(&request, &compression);
   if (!error) error = completion_channel(command, &channel);
+  if (!error) error = arm_page(command, &request, &page);
   if (error) return error;
   if (!request.buf_addr || !request.db_addr) return EFAULT;
   struct completion_queue *cq = object_create(command->context, OBJECT_CQ, sizeof *cq);
@@ -70,6 +80,7 @@ int cq_create(struct command *command) {
   cq->doorbell = (volatile uint32_t *)(uintptr_t)request.db_addr;
   cq->compression = compression;
   cq->ignore_overrun = flags & IB_UVERBS_CQ_FLAGS_IGNORE_OVERRUN;
+  cq->uar_index = page;
   cq->channel = channel;
   if (channel) event_queue_hold(channel);
   device_add_completion_queue(cq);

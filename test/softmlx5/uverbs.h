@@ -130,8 +130,8 @@ void matcher_release(struct object *object);
 
 // uverbs-events.c
 command_handler async_event_alloc;
-/** Makes an event file of records of `record_bytes`; NULL: no memory. */
-struct event_queue *event_queue_open(size_t record_bytes);
+/** Makes an event file of records of `record_bytes` for the port; NULL: no memory. */
+struct event_queue *event_queue_open(const struct port *port, size_t record_bytes);
 int event_queue_fd(const struct event_queue *queue);
 struct event_queue *event_queue_of(int fd);
 /** The client closed the file; the queue itself lives until no CQ refers to it. */

@@ -2,9 +2,11 @@
 
 /** struct ibv_context: what libibverbs' inline functions look at. */
 export const IBV_CONTEXT_OPS_POLL_CQ = 96;
+export const IBV_CONTEXT_OPS_REQ_NOTIFY_CQ = 104;
 export const IBV_CONTEXT_OPS_POST_SEND = 208;
 export const IBV_CONTEXT_CMD_FD = 264;
 export const IBV_CONTEXT_ASYNC_FD = 268;
+export const IBV_CONTEXT_NUM_COMP_VECTORS = 272;
 export const IBV_CONTEXT_ABI_COMPAT = 320;
 export const IBV_CONTEXT_BYTES = 328;
 
@@ -27,6 +29,7 @@ export const IBV_QP_QP_NUM = 52;
 export const IBV_WQ_WQ_NUM = 32;
 export const IBV_WQ_POST_RECV = 48;
 export const IBV_CQ_CQE = 28;
+export const IBV_COMP_CHANNEL_FD = 8;
 export const IBV_ACCESS_LOCAL_WRITE = 1;
 
 /** struct ibv_device_attr_ex; its first member is a struct ibv_device_attr. */
@@ -127,6 +130,8 @@ export const IBV_RWQ_IND_TABLE_INIT_ATTR_IND_TBL = 8;
 /** struct ibv_cq_init_attr_ex. */
 export const IBV_CQ_INIT_ATTR_EX_BYTES = 56;
 export const IBV_CQ_INIT_ATTR_EX_CQE = 0;
+export const IBV_CQ_INIT_ATTR_EX_CHANNEL = 16;
+export const IBV_CQ_INIT_ATTR_EX_COMP_VECTOR = 24;
 
 /** struct ibv_flow_attr, and the specs that follow it. */
 export const IBV_FLOW_ATTR_BYTES = 20;

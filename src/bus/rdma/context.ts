@@ -14,7 +14,7 @@ import { type IbVerbs, loadIbVerbs, loadMlx5dv, type Mlx5dv } from "./library.ts
 import { DV_CONTEXT_ROOM, parseDvLimits, parseLimits, parsePort } from "./limits.ts";
 import { readPointer } from "./memory.ts";
 import * as mlx5 from "./mlx5dv-abi.ts";
-import type { Cq, Flow, IndirectionTable, Pd, Qp, Wq } from "./objects.ts";
+import type { CompChannel, Cq, Flow, IndirectionTable, Pd, Qp, Wq } from "./objects.ts";
 import * as queues from "./queues.ts";
 import type * as types from "./types.ts";
 import { InlineVerbs } from "./verbs.ts";
@@ -88,6 +88,11 @@ export class RdmaContext {
     return queues.allocPd(this.core);
   }
 
+  /** Where the events of completion queues come, of those that are created with it. */
+  createCompChannel(): CompChannel {
+    return queues.createCompChannel(this.core);
+  }
+
   /** Throws RDMA_LIMIT, RDMA_UNSUPPORTED, RDMA_MEMLOCK, RDMA_NO_MEMORY, as all that create queues do. */
   createCq(options: types.CqOptions): Cq {
     return queues.createCq(this.core, options);
@@ -145,7 +150,15 @@ export class RdmaContext {
 
   /** Lays the page of a queue pair's doorbell register over the arena; off again at the latest by close(). */
   mapUar(arena: Arena, qp: Qp): dv.UarMapping {
-    const mapping = dv.mapUar(this.core, arena, qp);
+    return this.own(dv.mapUar(this.core, arena, qp));
+  }
+
+  /** The same with the page by which this and all completion queues are armed. Throws RDMA_UAR. */
+  mapArmPage(arena: Arena, cq: Cq): dv.UarMapping {
+    return this.own(dv.mapArmPage(this.core, arena, cq));
+  }
+
+  private own(mapping: dv.UarMapping): dv.UarMapping {
     const own: dv.UarMapping = {
       offset: mapping.offset,
       unmap: () => {
@@ -157,13 +170,16 @@ export class RdmaContext {
     return own;
   }
 
-  /** Addresses of the verbs by which packets move; postRecv is each Wq's. */
-  get calls(): { readonly pollCq: bigint; readonly postSend: bigint } {
-    const { verbs } = this.core;
+  /** Addresses of what hot code calls itself; postRecv is each Wq's. */
+  get calls(): types.HotCalls {
+    const { verbs, ib } = this.core;
     this.core.checkOpen({ what: "the verbs that move packets" });
     return {
       pollCq: verbs.operation("poll_cq", abi.IBV_CONTEXT_OPS_POLL_CQ),
       postSend: verbs.operation("post_send", abi.IBV_CONTEXT_OPS_POST_SEND),
+      notifyCq: verbs.operation("req_notify_cq", abi.IBV_CONTEXT_OPS_REQ_NOTIFY_CQ),
+      getCqEvent: ib.addresses.ibv_get_cq_event,
+      ackCqEvents: ib.addresses.ibv_ack_cq_events,
     };
   }
 

@@ -134,6 +134,11 @@ export class Core implements Owner {
     return { names, faults };
   }
 
+  /** Interrupts that completion queues may raise, 1 at least. */
+  get vectors(): number {
+    return Math.max(1, koffi.decode(this.address, abi.IBV_CONTEXT_NUM_COMP_VECTORS, "int"));
+  }
+
   get asyncFd(): number {
     return koffi.decode(this.address, abi.IBV_CONTEXT_ASYNC_FD, "int");
   }

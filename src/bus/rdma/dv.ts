@@ -5,7 +5,8 @@ import { MAP_SHARED } from "../../libc/abi.ts";
 import { PAGE_BYTES } from "../../limits.ts";
 import type { Arena } from "../../memory/arena.ts";
 import type { Core } from "./core.ts";
-import { Structs } from "./memory.ts";
+import type { Mlx5dv } from "./library.ts";
+import { readPointer, readU64, Structs } from "./memory.ts";
 import * as dv from "./mlx5dv-abi.ts";
 import type { Cq, Qp, Wq } from "./objects.ts";
 import type { DvCq, DvQp, DvWq } from "./types.ts";
@@ -103,10 +104,14 @@ function describe(
   return structs.at(1);
 }
 
+function describeCq(core: Core, cq: Cq): Buffer {
+  const kind = { type: dv.MLX5DV_OBJ_CQ, in: dv.MLX5DV_OBJ_CQ_IN, bytes: dv.MLX5DV_CQ_BYTES };
+  return describe(core, cq.handle, kind);
+}
+
 /** Afterwards the queue belongs to whoever reads its ring: libmlx5 neither polls nor sweeps it. */
 export function dvCq(core: Core, cq: Cq): DvCq {
-  const kind = { type: dv.MLX5DV_OBJ_CQ, in: dv.MLX5DV_OBJ_CQ_IN, bytes: dv.MLX5DV_CQ_BYTES };
-  const out = describe(core, cq.handle, kind);
+  const out = describeCq(core, cq);
   return {
     buffer: out.readBigUInt64LE(dv.MLX5DV_CQ_BUF),
     entries: out.readUInt32LE(dv.MLX5DV_CQ_CQE_CNT),
@@ -152,31 +157,72 @@ export function dvWq(core: Core, wq: Wq): DvWq {
 
 /** A page of doorbell registers in the arena. */
 export interface UarMapping {
-  /** Where the arena has the queue pair's BlueFlame register. */
+  /** Where the arena has the register: the queue pair's BlueFlame register, or that which arms completion queues. */
   readonly offset: number;
   /** Twice does nothing. */
   unmap(): void;
 }
 
-/**
- * A second mapping of the page in which the queue pair's doorbell register lies; libmlx5 keeps its own. (mremap would
- * move that one, and libmlx5 would later unmap what came to lie there since.)
- */
+/** The page in which the queue pair's doorbell register lies. */
 export function mapUar(core: Core, arena: Arena, qp: Qp): UarMapping {
   const { bf, uarOffset } = dvQp(core, qp);
+  const within = Number(bf.address & BigInt(PAGE_BYTES - 1));
+  const fix = "use mode=ibv, which leaves doorbells to libmlx5; dmesg says why the kernel refused";
+  return mapPage(core, arena, uarOffset, within, `the doorbell registers of ${core.info.ibdev}`, fix);
+}
+
+/** From the page's beginning (rdma-core, MLX5_CQ_DOORBELL). */
+const CQ_DOORBELL = 0x20;
+
+/**
+ * The page through which completion queues are armed. libmlx5 tells its address alone; what maps it once more is known
+ * of the page that it shares with DevX, which is the same from rdma-core 33 on, where the kernel gives out pages one by
+ * one (since 5.7).
+ */
+export function mapArmPage(core: Core, arena: Arena, cq: Cq): UarMapping {
+  const uar = describeCq(core, cq).readBigUInt64LE(dv.MLX5DV_CQ_CQ_UAR);
+  const what = `the register that arms completion queues of ${core.info.ibdev}`;
+  const fix =
+    "use mode=ibv, which leaves that to libmlx5, or Linux 5.7 and rdma-core 33 or later; or leave rxInterrupts out";
+  const offset = sharedPage(core.dv, core.address, uar);
+  if (offset !== undefined) return mapPage(core, arena, offset, CQ_DOORBELL, what, fix);
+  throw new PollmodeError("RDMA_UAR", `${core.who}: libmlx5 does not tell how to map ${what}`, fix);
+}
+
+/** What maps libmlx5's page at `address`, if that is the one which it shares; it stays the library's. */
+function sharedPage(library: Mlx5dv, context: bigint, address: bigint): bigint | undefined {
+  const uar = library.mlx5dv_devx_alloc_uar(context, dv.MLX5DV_UAR_ALLOC_TYPE_NC);
+  if (uar === null) return undefined;
+  const isIt = readPointer(uar, dv.MLX5DV_DEVX_UAR_BASE_ADDR) === address;
+  const offset = readU64(uar, dv.MLX5DV_DEVX_UAR_MMAP_OFF);
+  library.mlx5dv_devx_free_uar(uar);
+  return isIt ? offset : undefined;
+}
+
+/**
+ * A second mapping of a page of libmlx5's, which keeps its own. (mremap would move that one, and libmlx5 would later
+ * unmap what came to lie there since.)
+ */
+function mapPage(
+  core: Core,
+  arena: Arena,
+  mmapOffset: bigint,
+  within: number,
+  what: string,
+  fix: string,
+): UarMapping {
   const range = arena.reserve(`UAR of ${core.info.ibdev}`, PAGE_BYTES, PAGE_BYTES);
   try {
-    arena.overlay(range, core.commandFd, Number(uarOffset), MAP_SHARED);
+    arena.overlay(range, core.commandFd, Number(mmapOffset), MAP_SHARED);
   } catch (cause) {
     arena.release(range);
-    const message = `${core.who}: the doorbell registers of ${core.info.ibdev} cannot be mapped into the arena`;
+    const message = `${core.who}: ${what} cannot be mapped into the arena`;
     const why = cause instanceof Error ? `${message}: ${cause.message}` : message;
-    const fix = "use mode=ibv, which leaves doorbells to libmlx5; dmesg says why the kernel refused";
     throw new PollmodeError("RDMA_UAR", why, fix, { cause });
   }
   let mapped = true;
   return {
-    offset: range.start + Number(bf.address & BigInt(PAGE_BYTES - 1)),
+    offset: range.start + within,
     unmap() {
       if (!mapped) return;
       mapped = false;

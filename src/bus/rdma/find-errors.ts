@@ -1,7 +1,7 @@
 // Why no RDMA device answers to a name: it is misspelled, its modules are not loaded, another driver has the function.
 import { nearest } from "../../eal/nearest.ts";
 import { PollmodeError } from "../../errors.ts";
-import { bindCommands } from "../pci/commands.ts";
+import { bindCommand } from "../pci/commands.ts";
 import { devicePath, type Sysfs } from "../pci/sysfs.ts";
 import type { RdmaDeviceInfo } from "./types.ts";
 
@@ -57,7 +57,7 @@ function functionError(address: string | undefined, what: string, sysfs: Sysfs):
   }
   const holder = driver === undefined ? "no driver" : `the driver ${driver}`;
   const message = `${what}: ${address} has ${holder}: an mlx5 is used beside its kernel driver, mlx5_core`;
-  const bind = bindCommands({ address, driver }, "mlx5_core");
+  const bind = bindCommand("mlx5_core", address);
   return new PollmodeError(
     "RDMA_NO_DRIVER",
     message,

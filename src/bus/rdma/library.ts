@@ -21,6 +21,8 @@ const IBVERBS = {
   ibv_dealloc_pd: "int ibv_dealloc_pd(void *)",
   ibv_reg_mr: "void *ibv_reg_mr(void *, uint64_t, size_t, int)",
   ibv_dereg_mr: "int ibv_dereg_mr(void *)",
+  ibv_create_comp_channel: "void *ibv_create_comp_channel(void *)",
+  ibv_destroy_comp_channel: "int ibv_destroy_comp_channel(void *)",
   ibv_create_cq: "void *ibv_create_cq(void *, int, void *, void *, int)",
   ibv_destroy_cq: "int ibv_destroy_cq(void *)",
   ibv_create_qp: "void *ibv_create_qp(void *, void *)",
@@ -33,6 +35,8 @@ const MLX5 = {
   mlx5dv_query_device: "int mlx5dv_query_device(void *, void *)",
   mlx5dv_set_context_attr: "int mlx5dv_set_context_attr(void *, int, void *)",
   mlx5dv_init_obj: "int mlx5dv_init_obj(void *, uint64_t)",
+  mlx5dv_devx_alloc_uar: "void *mlx5dv_devx_alloc_uar(void *, uint32_t)",
+  mlx5dv_devx_free_uar: "void mlx5dv_devx_free_uar(void *)",
   mlx5dv_create_cq: "void *mlx5dv_create_cq(void *, void *, void *)",
   mlx5dv_create_wq: "void *mlx5dv_create_wq(void *, void *, void *)",
   mlx5dv_create_flow_matcher: "void *mlx5dv_create_flow_matcher(void *, void *)",
@@ -40,11 +44,15 @@ const MLX5 = {
   mlx5dv_create_flow: "void *mlx5dv_create_flow(void *, void *, size_t, void *)",
 } as const;
 
+/** Those that hot code calls itself, by their addresses. */
+const ADDRESSES = ["ibv_get_cq_event", "ibv_ack_cq_events"] as const;
+
 /** Addresses are bigints, null pointers null; structures are Buffers. */
 type Address = bigint | null;
 type Pointer = bigint | Buffer | null;
 
 export interface IbVerbs {
+  readonly addresses: Readonly<Record<(typeof ADDRESSES)[number], bigint>>;
   ibv_get_device_list(count: Pointer): Address;
   ibv_free_device_list(list: Pointer): void;
   ibv_get_device_name(device: Pointer): string;
@@ -56,6 +64,8 @@ export interface IbVerbs {
   ibv_dealloc_pd(pd: Pointer): number;
   ibv_reg_mr(pd: Pointer, address: bigint, bytes: number, access: number): Address;
   ibv_dereg_mr(mr: Pointer): number;
+  ibv_create_comp_channel(context: Pointer): Address;
+  ibv_destroy_comp_channel(channel: Pointer): number;
   ibv_create_cq(context: Pointer, cqe: number, own: Pointer, channel: Pointer, vector: number): Address;
   ibv_destroy_cq(cq: Pointer): number;
   ibv_create_qp(pd: Pointer, attributes: Pointer): Address;
@@ -68,6 +78,8 @@ export interface Mlx5dv {
   mlx5dv_query_device(context: Pointer, attributes: Pointer): number;
   mlx5dv_set_context_attr(context: Pointer, type: number, attribute: Pointer): number;
   mlx5dv_init_obj(object: Pointer, types: number): number;
+  mlx5dv_devx_alloc_uar(context: Pointer, flags: number): Address;
+  mlx5dv_devx_free_uar(uar: Pointer): void;
   mlx5dv_create_cq(context: Pointer, attributes: Pointer, own: Pointer): Address;
   mlx5dv_create_wq(context: Pointer, attributes: Pointer, own: Pointer): Address;
   mlx5dv_create_flow_matcher(context: Pointer, attributes: Pointer): Address;
@@ -80,7 +92,7 @@ let mlx5dv: Mlx5dv | undefined;
 
 /** Throws RDMA_NO_LIBRARY, RDMA_LIBRARY_OLD. `what` is named in messages. */
 export function loadIbVerbs(what: string): IbVerbs {
-  ibverbs ??= load<IbVerbs>("libibverbs.so.1", IBVERBS, what);
+  ibverbs ??= load<IbVerbs>("libibverbs.so.1", IBVERBS, what, ADDRESSES);
   return ibverbs;
 }
 
@@ -89,17 +101,25 @@ export function loadMlx5dv(what: string): Mlx5dv {
   return mlx5dv;
 }
 
-function load<T>(file: string, prototypes: Record<string, string>, what: string): T {
+function load<T>(
+  file: string,
+  prototypes: Record<string, string>,
+  what: string,
+  symbols: readonly string[] = [],
+): T {
   const library = open(file, what);
-  const functions: Record<string, unknown> = {};
-  for (const [name, prototype] of Object.entries(prototypes)) {
+  const found = <R>(name: string, look: () => R): [string, R] => {
     try {
-      functions[name] = library.func(prototype);
+      return [name, look()];
     } catch (cause) {
       throw tooOld(`${what}: this ${file} has no ${name}`, cause);
     }
-  }
-  return functions as T;
+  };
+  const functions = Object.entries(prototypes).map(([name, prototype]) =>
+    found(name, () => library.func(prototype)),
+  );
+  const addresses = symbols.map((name) => found(name, () => library.symbol(name, "int")));
+  return { ...Object.fromEntries(functions), addresses: Object.fromEntries(addresses) } as T;
 }
 
 function open(file: string, what: string): ReturnType<typeof koffi.load> {

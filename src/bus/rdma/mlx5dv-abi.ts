@@ -67,6 +67,7 @@ export const MLX5DV_CQ_BUF = 0;
 export const MLX5DV_CQ_DBREC = 8;
 export const MLX5DV_CQ_CQE_CNT = 16;
 export const MLX5DV_CQ_CQE_SIZE = 20;
+export const MLX5DV_CQ_CQ_UAR = 24;
 export const MLX5DV_CQ_CQN = 32;
 
 export const MLX5DV_RWQ_BYTES = 32;
@@ -74,6 +75,12 @@ export const MLX5DV_RWQ_BUF = 0;
 export const MLX5DV_RWQ_DBREC = 8;
 export const MLX5DV_RWQ_WQE_CNT = 16;
 export const MLX5DV_RWQ_STRIDE = 20;
+
+/** struct mlx5dv_devx_uar. */
+export const MLX5DV_DEVX_UAR_BASE_ADDR = 8;
+export const MLX5DV_DEVX_UAR_MMAP_OFF = 24;
+/** Not write-combining. */
+export const MLX5DV_UAR_ALLOC_TYPE_NC = 1;
 
 /** struct mlx5dv_flow_matcher_attr. */
 export const MLX5DV_FLOW_MATCHER_ATTR_BYTES = 40;

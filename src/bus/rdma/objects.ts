@@ -84,6 +84,17 @@ export class Mr extends RdmaObject {
   }
 }
 
+/** Completion channel: its fd is readable while events of its completion queues wait to be read. */
+export class CompChannel extends RdmaObject {
+  /** Non-blocking. Who reads it acknowledges what was read: the CQ's destruction waits for that. */
+  readonly fd: number;
+
+  constructor(owner: Owner, handle: bigint, destructor: Destructor) {
+    super(owner, handle, "a completion channel", destructor);
+    this.fd = readU32(handle, abi.IBV_COMP_CHANNEL_FD);
+  }
+}
+
 /** Completion queue. */
 export class Cq extends RdmaObject {
   /** As the device made it: at least as many as asked for. */

@@ -1,10 +1,11 @@
 // Creates memory regions and queues. What a later step refuses takes the earlier ones back.
 import { PollmodeError } from "../../errors.ts";
+import { setNonblocking } from "../../libc/libc.ts";
 import * as abi from "./abi.ts";
 import type { Core } from "./core.ts";
 import { Structs } from "./memory.ts";
 import * as dv from "./mlx5dv-abi.ts";
-import { Cq, IndirectionTable, Mr, Pd, Qp, Wq } from "./objects.ts";
+import { CompChannel, Cq, IndirectionTable, Mr, Pd, Qp, Wq } from "./objects.ts";
 import { type CqOptions, RSS_KEY_BYTES } from "./types.ts";
 
 export interface SendQpOptions {
@@ -59,7 +60,22 @@ export function createMr(core: Core, pd: Pd, address: bigint, bytes: number): Mr
   return new Mr(core, handle, what, { call: "ibv_dereg_mr", run: (mr) => core.ib.ibv_dereg_mr(mr) });
 }
 
-export function createCq(core: Core, { entries, compression, cqeBytes }: CqOptions): Cq {
+export function createCompChannel(core: Core): CompChannel {
+  const verb = { call: "ibv_create_comp_channel", what: "a completion channel" };
+  const handle = core.made(verb, () => core.ib.ibv_create_comp_channel(core.address));
+  const run = (channel: bigint) => core.ib.ibv_destroy_comp_channel(channel);
+  const channel = new CompChannel(core, handle, { call: "ibv_destroy_comp_channel", run });
+  try {
+    setNonblocking(channel.fd);
+  } catch (error) {
+    destroyQuietly(channel);
+    throw error;
+  }
+  return channel;
+}
+
+export function createCq(core: Core, options: CqOptions): Cq {
+  const { entries, compression, cqeBytes, channel } = options;
   core.checkLimit(entries, core.limits.maxCqe, "CQ entries");
   const what = `a CQ of ${entries} entries`;
   const plain = compression === undefined && cqeBytes === undefined;
@@ -67,24 +83,23 @@ export function createCq(core: Core, { entries, compression, cqeBytes }: CqOptio
   const verb = { call, what, pinnedBytes: entries * (cqeBytes ?? CQE_BYTES) };
   // libmlx5 rounds "more than so many" up to a power of two: 1023 gives 1024
   const least = core.dvLimits ? Math.max(1, entries - 1) : entries;
+  core.checkOpen(verb);
+  const vector = (options.vector ?? 0) % core.vectors;
   const create = plain
-    ? () => core.ib.ibv_create_cq(core.address, least, null, null, 0)
-    : dvCqCreator(core, { entries: least, compression, cqeBytes });
+    ? () => core.ib.ibv_create_cq(core.address, least, null, channel?.handle ?? null, vector)
+    : dvCqCreator(core, { ...options, entries: least, vector });
   const handle = core.made(verb, create);
   const destructor = { call: "ibv_destroy_cq", run: (cq: bigint) => core.ib.ibv_destroy_cq(cq) };
   return new Cq(core, handle, what, destructor, core.dvLimits !== undefined);
 }
 
-interface DvCqOptions {
-  readonly entries: number;
-  readonly compression: CqOptions["compression"];
-  readonly cqeBytes: CqOptions["cqeBytes"];
-}
-
-function dvCqCreator(core: Core, { entries, compression, cqeBytes }: DvCqOptions): () => bigint | null {
+function dvCqCreator(core: Core, options: CqOptions & { readonly vector: number }): () => bigint | null {
+  const { entries, compression, cqeBytes, channel, vector } = options;
   const library = core.dv;
   const structs = new Structs(abi.IBV_CQ_INIT_ATTR_EX_BYTES, dv.MLX5DV_CQ_INIT_ATTR_BYTES);
   structs.bytes.writeUInt32LE(entries, abi.IBV_CQ_INIT_ATTR_EX_CQE);
+  structs.bytes.writeBigUInt64LE(channel?.handle ?? 0n, abi.IBV_CQ_INIT_ATTR_EX_CHANNEL);
+  structs.bytes.writeUInt32LE(vector, abi.IBV_CQ_INIT_ATTR_EX_COMP_VECTOR);
   const own = structs.at(1);
   let mask = 0;
   if (compression !== undefined) {
@@ -276,7 +291,7 @@ export function createHashQp(core: Core, { pd, table, key, fields }: HashQpOptio
 }
 
 /** After a failure that is reported instead; what remains goes when the context is closed. */
-function destroyQuietly(object: Qp | Wq): void {
+function destroyQuietly(object: Qp | Wq | CompChannel): void {
   try {
     object.destroy();
   } catch {

@@ -1,4 +1,5 @@
 // What this folder gives and takes: an RDMA device, its limits, and the objects that are created on it.
+import type { CompChannel } from "./objects.ts";
 
 /** One RDMA device, as sysfs shows it. */
 export interface RdmaDeviceInfo {
@@ -178,6 +179,19 @@ export interface CqOptions {
   readonly entries: number;
   readonly compression?: CqeCompression;
   readonly cqeBytes?: 64 | 128;
+  /** Where its events go, once it is armed. */
+  readonly channel?: CompChannel;
+  /** Which of the device's interrupts raises them, modulo their number. Default: 0. */
+  readonly vector?: number;
+}
+
+/** Addresses of functions, as mem.ts calls them. */
+export interface HotCalls {
+  readonly pollCq: bigint;
+  readonly postSend: bigint;
+  readonly notifyCq: bigint;
+  readonly getCqEvent: bigint;
+  readonly ackCqEvents: bigint;
 }
 
 /** Where libmlx5 has a completion queue. Addresses of the process. */

@@ -254,7 +254,8 @@ t.test("a VF that is taken away is reported once", async (t) => {
   await until("an error", () => errors.length > 0);
   await pause(250);
   t.equal(errors.length, 1);
-  t.match(errors[0], { code: "DEVICE_LOST", message: /eth3 has taken it away/, fix: /sriov_numvfs/ });
+  const fix = /pollmode sriov create eth3 --count 1/;
+  t.match(errors[0], { code: "DEVICE_LOST", message: /eth3 has taken it away/, fix });
   t.equal(model.read(VfReg.VTSTATUS), ones);
   t.same(links.at(-1)!.up, false);
   await device.stop();

@@ -1,26 +1,14 @@
 // Nothing that a NIC writes is trusted: rings of pmd/intel under fuzz, with both formats of descriptors. A failure
 // prints its seed; FUZZ_SEED repeats it, FUZZ_MUTATIONS makes it run longer.
-import t from "tap";
 import { IntelQueue } from "../../../pmd/intel/layout.ts";
 import type { IntelRing } from "../../../pmd/intel/queue.ts";
-import { Queue, QueueError } from "../../../src/hot/layout.ts";
-import { makeFrame, Rig, type Tap } from "../../support/engines.ts";
-import {
-  checkErrors,
-  fuzz,
-  fuzzEngines,
-  halfOfMutations,
-  type Subject,
-  seedFor,
-  Witness,
-} from "../../support/fuzz.ts";
-import { Invariants, variants } from "../../support/invariants.ts";
-import { Random } from "../../support/random.ts";
+import { QueueError } from "../../../src/hot/layout.ts";
+import { makeFrame } from "../../support/engines.ts";
+import { variants } from "../../support/invariants.ts";
+import { fuzzCases, PairFuzz, RING, ROOM } from "../../support/queue-fuzz.ts";
 import { DriverFault, type WriteBack } from "./nic-model.ts";
 import { formats, IntelPair } from "./rings.ts";
 
-const RING = 64;
-const ROOM = 1024;
 const CHANGING = [
   IntelQueue.HEAD,
   IntelQueue.TAIL,
@@ -30,37 +18,13 @@ const CHANGING = [
   IntelQueue.CONTEXT_FIELDS,
 ];
 
-class NicFuzz implements Subject {
-  spoilt = false;
-  readonly pair: IntelPair;
-  private readonly rig: Rig;
-  private readonly random: Random;
+class NicFuzz extends PairFuzz<IntelPair> {
+  protected override readonly shifts = [0, 0, -1, -128];
+  protected override readonly heldMax = RING - 1;
   private late: WriteBack[] = [];
-  private tag = 0;
-
-  constructor(rig: Rig, pair: IntelPair, random: Random) {
-    this.rig = rig;
-    this.pair = pair;
-    this.random = random;
-  }
-
-  prepare(): void {
-    const { rig, pair, random } = this;
-    if (random.chance(70)) rig.free(rig.receive(pair.rxq, random.between(1, 32)));
-    try {
-      this.deliver();
-      const packets = Array.from({ length: random.below(6) }, () => this.packet());
-      rig.free(packets.slice(rig.send(pair.txq, packets)));
-      pair.nic.tx.take(random.below(8));
-      pair.nic.tx.report(random.below(pair.nic.tx.unreported + 1));
-    } catch (error) {
-      if (!(error instanceof DriverFault)) throw error;
-      this.spoilt = true; // the ring says nonsense since an earlier change
-    }
-  }
 
   /** Frames, some of them written back only in part until the next time. */
-  private deliver(): void {
+  protected override deliver(): void {
     const { random, pair } = this;
     pair.nic.rx.complete(this.late.splice(0));
     for (let k = random.below(6); k > 0; k--) {
@@ -73,10 +37,14 @@ class NicFuzz implements Subject {
     }
   }
 
-  private packet(): number {
-    const { random } = this;
-    const frame = makeFrame(this.tag++, random.pick([60, 200]));
-    return this.rig.packet(frame, random.pick([ROOM, 64]), random.pick([0, 0, -1, -128]));
+  protected override report(): void {
+    const { tx } = this.pair.nic;
+    tx.take(this.random.below(8));
+    tx.report(this.random.below(tx.unreported + 1));
+  }
+
+  protected override isFault(error: unknown): boolean {
+    return error instanceof DriverFault;
   }
 
   /** Arena offset of a descriptor's word. */
@@ -89,7 +57,7 @@ class NicFuzz implements Subject {
     return `${what} = ${value >>> 0}`;
   }
 
-  mutate(): string {
+  override mutate(): string {
     return this.random.chance(75) ? this.mutateReceive() : this.mutateTransmit();
   }
 
@@ -159,74 +127,34 @@ class NicFuzz implements Subject {
     return `${name} byte ${offset} = ${value}`;
   }
 
-  run(look: (packets: readonly number[]) => void): void {
-    const { rig, pair, random } = this;
-    const burst = () => {
-      const n = random.pick([1, 4, 32, 64]);
-      const got = rig.receive(pair.rxq, n);
-      if (got.length > n) throw new Error(`${got.length} packets of ${n}`);
-      look(got);
-    };
-    burst();
-    const packets = [this.packet(), this.packet()];
-    const took = rig.send(pair.txq, packets);
-    if (took > 2) throw new Error(`${took} packets sent of 2`);
-    rig.free(packets.slice(took));
-    rig.hot.txIdle(pair.txq);
+  override run(look: (packets: readonly number[]) => void): void {
+    super.run(look);
+    const { rig, pair } = this;
     rig.hot.rxPending(pair.rxq);
-    burst();
     const tails = rig.words(pair.registers, 2);
     if (tails.some((tail) => tail >= RING)) throw new Error(`tail registers ${tails}`);
   }
 
-  held(): number[] {
-    for (const { block } of [this.pair.rx, this.pair.tx]) {
-      const held = (block.get(IntelQueue.TAIL) - block.get(IntelQueue.HEAD)) >>> 0;
-      if (held >= RING) throw new Error(`a ring of ${RING} holds ${held} descriptors`);
-    }
-    return this.pair.held();
+  protected override heldBy(block: IntelRing["block"]): number {
+    return block.get(IntelQueue.TAIL) - block.get(IntelQueue.HEAD);
   }
 
-  stopped(): number[] {
-    return [this.pair.rx, this.pair.tx]
-      .filter(({ block }) => !block.running)
-      .map(({ block }) => block.get(Queue.ERROR));
-  }
-
-  drain(): void {
-    this.pair.stop();
-  }
-
-  restart(): void {
+  override restart(): void {
     this.late = [];
-    this.spoilt = false;
-    this.pair.start();
+    super.restart();
   }
 }
 
-const share = Math.ceil(halfOfMutations / (fuzzEngines.length * formats.length));
-
-t.setTimeout(3_600_000); // FUZZ_MUTATIONS may ask for an hour of it
-
-for (const kind of fuzzEngines) {
-  t.test(kind, async (t) => {
-    for (const [k, format] of formats.entries()) {
-      await t.test(`${format}: ${share} mutations`, async (t) => {
-        const rig = await Rig.make(kind, { mbufs: 320, dataRoom: ROOM });
-        const random = new Random(seedFor(k));
-        const invariants = new Invariants(rig);
-        const guard = () => [rig.private, rig.dma].map((zone) => invariants.guard(zone));
-        const witness = new Witness(rig);
-        guard();
-        const pair = new IntelPair(rig, format, { size: RING });
-        guard();
-        for (const { block } of [pair.rx, pair.tx]) invariants.watch(block, CHANGING);
-        const errors = new Map<number, number>();
-        const subject = new NicFuzz(rig, pair, random);
-        t.equal(fuzz({ rig, invariants, witness, subject, random, mutations: share, errors }), undefined);
-        checkErrors(t as unknown as Tap, format, errors, [QueueError.BAD_LENGTH]);
-        rig.close();
-      });
-    }
-  });
-}
+fuzzCases(
+  formats.map((format, index) => ({
+    name: format,
+    mbufs: 320,
+    index,
+    possible: [QueueError.BAD_LENGTH],
+    make(rig, random, invariants) {
+      const pair = new IntelPair(rig, format, { size: RING });
+      for (const { block } of [pair.rx, pair.tx]) invariants.watch(block, CHANGING);
+      return new NicFuzz(rig, pair, random);
+    },
+  })),
+);

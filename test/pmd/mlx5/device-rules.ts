@@ -160,6 +160,33 @@ t.test("flow rules: back to the kernel", async (t) => {
   });
 });
 
+t.test("two ports of a device: no address is received by both", async (t) => {
+  await withPort(t, async (port, own) => {
+    await using other = await LoopPort.open(IBDEV);
+    const name = Buffer.from(own)
+      .toString("hex")
+      .replace(/..(?!$)/g, "$&:");
+    const taken = { code: "MAC_TAKEN", message: new RegExp(`: ${name} is received by .*, mlx5_0$`) };
+    await t.rejects(other.start(), taken);
+    await other.device.setMac!(OTHER); // as mac=
+    await other.start();
+    await t.rejects(other.device.setMac!(own), taken);
+    await t.rejects(other.device.addMac!(own), taken);
+    t.same(other.device.mac, OTHER);
+    t.same(numbers(port.pass(plain(own, 1), plain(OTHER, 2))), [1], "each frame comes to one of them");
+    await t.rejects(port.device.addMac!(OTHER), { code: "MAC_TAKEN" });
+    other.device.flow!.isolate!(true);
+    await port.device.addMac!(OTHER); // which by its rules alone the other one does not receive
+    t.throws(() => other.device.flow!.isolate!(false), { code: "MAC_TAKEN" });
+    t.same(numbers(port.pass(plain(own, 3), plain(OTHER, 4))), [3, 4]);
+    await port.device.removeMac!(OTHER);
+    other.device.flow!.isolate!(false);
+    await other.device.stop();
+    await port.device.addMac!(OTHER); // of a port that has stopped
+    await t.rejects(other.device.start(), { code: "MAC_TAKEN" });
+  });
+});
+
 t.test("isolated: nothing but what rules name", async (t) => {
   await withPort(t, async (port, own) => {
     const flow = port.device.flow!;

@@ -2,10 +2,12 @@
 // delivered and completed as a test says. The functions are C function pointers (koffi.register), so hot code reaches
 // them as it reaches a provider's.
 import koffi from "koffi";
+import type { EventAttachment } from "../../../pmd/mlx5/events.ts";
 import { VerbsQueue } from "../../../pmd/mlx5/verbs-layout.ts";
 import { VerbsReceiveQueue, VerbsTransmitQueue } from "../../../pmd/mlx5/verbs-queue.ts";
 import { Queue } from "../../../src/hot/layout.ts";
 import type { Rig } from "../../support/engines.ts";
+import type { FakeEvents } from "./fake-events.ts";
 
 const RX_CQ = 0x7f00_0000_1000;
 const TX_CQ = 0x7f00_0000_2000;
@@ -22,7 +24,6 @@ export interface Completion {
   id: bigint;
   status?: number;
   length?: number;
-  flags?: number;
 }
 
 interface Posted {
@@ -85,7 +86,7 @@ export class FakeVerbs {
   }
 
   /** A frame comes in; false if nothing was posted for it. */
-  deliver(frame: Uint8Array, flags = 0): boolean {
+  deliver(frame: Uint8Array): boolean {
     const request = this.receiving.shift();
     if (!request) return false;
     let at = 0;
@@ -94,7 +95,7 @@ export class FakeVerbs {
       at += Math.min(length, frame.length - at);
     }
     if (at < frame.length) throw new Error(`no room for ${frame.length} bytes`);
-    this.completed.rx.push({ id: request.id, length: frame.length, flags });
+    this.completed.rx.push({ id: request.id, length: frame.length });
     return true;
   }
 
@@ -118,14 +119,13 @@ export class FakeVerbs {
     this.pollAnswer = undefined;
     if (answer !== undefined) return answer;
     const list = this.completed[cq === RX_CQ ? "rx" : "tx"].splice(0, n);
-    list.forEach(({ id, status = 0, length = 0, flags = 0 }, k) => {
+    list.forEach(({ id, status = 0, length = 0 }, k) => {
       const { buffer } = this.rig.arena.memory;
       const wc = new DataView(buffer, at + 48 * k, 48);
       for (let byte = 0; byte < 48; byte++) wc.setUint8(byte, 0xee); // the library leaves fields as they were
       wc.setBigUint64(0, BigInt.asUintN(64, id), true);
       wc.setUint32(8, status, true);
       wc.setUint32(20, length, true);
-      wc.setUint32(36, flags, true);
     });
     return list.length;
   }
@@ -203,8 +203,9 @@ export interface VerbsPairOptions {
   size?: number;
   segments?: number;
   room?: number;
-  inlineBytes?: number;
   checksum?: boolean;
+  /** The receive queue has an interrupt. */
+  events?: FakeEvents;
   /** First running index: to let it wrap. */
   start?: number;
 }
@@ -214,12 +215,14 @@ export class VerbsPair {
   readonly nic: FakeVerbs;
   readonly rx: VerbsReceiveQueue;
   readonly tx: VerbsTransmitQueue;
-  private readonly options: Required<VerbsPairOptions>;
+  private readonly options: Required<Omit<VerbsPairOptions, "events">>;
+  private readonly events: EventAttachment | undefined;
   private readonly calls: FakeVerbs["calledBy"];
 
   constructor(rig: Rig, options: VerbsPairOptions = {}) {
-    const { size = 64, segments = 1, room = 1518, inlineBytes = 0, checksum = false, start = 0 } = options;
-    this.options = { size, segments, room, inlineBytes, checksum, start };
+    const { size = 64, segments = 1, room = 1518, checksum = false, start = 0 } = options;
+    this.events = options.events?.attachment;
+    this.options = { size, segments, room, checksum, start };
     this.nic = new FakeVerbs(rig, size, segments);
     this.calls = this.nic.calledBy;
     this.rx = new VerbsReceiveQueue({ context: rig, name: "rx queue 0 of a test", index: 0, size });
@@ -229,12 +232,13 @@ export class VerbsPair {
   }
 
   start(): void {
-    const { segments, room, inlineBytes, checksum, start } = this.options;
-    const common = { lkey: LKEY, segments, flags: { checksum }, calls: this.calls };
+    const { segments, room, checksum, start } = this.options;
+    const common = { lkey: LKEY, segments, calls: this.calls };
     const wq = { handle: BigInt(WQ), postRecv: this.calls.postRecv };
-    this.rx.attach({ ...common, cq: { handle: BigInt(RX_CQ) }, wq, room });
+    const events = this.events ? { events: this.events } : {};
+    this.rx.attach({ ...common, cq: { handle: BigInt(RX_CQ) }, wq, room, ...events });
     const qp = { handle: BigInt(QP) };
-    this.tx.attach({ ...common, cq: { handle: BigInt(TX_CQ) }, qp, bytesMax: room, inlineBytes });
+    this.tx.attach({ ...common, cq: { handle: BigInt(TX_CQ) }, qp, bytesMax: room, checksum });
     for (const { block } of [this.rx, this.tx]) {
       block.set(VerbsQueue.HEAD, start);
       block.set(VerbsQueue.TAIL, start);

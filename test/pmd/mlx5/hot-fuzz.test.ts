@@ -1,25 +1,14 @@
 // Nothing that a NIC writes is trusted: direct verbs' queues under fuzz, with every kind of receive queue. A failure
 // prints its seed; FUZZ_SEED repeats it, FUZZ_MUTATIONS makes it run longer.
-import t from "tap";
 import { Mlx5Queue } from "../../../pmd/mlx5/layout.ts";
-import { Queue, QueueError } from "../../../src/hot/layout.ts";
-import { makeFrame, Rig, type Tap } from "../../support/engines.ts";
-import {
-  checkErrors,
-  fuzz,
-  fuzzEngines,
-  halfOfMutations,
-  type Subject,
-  seedFor,
-  Witness,
-} from "../../support/fuzz.ts";
-import { Invariants, variants } from "../../support/invariants.ts";
-import { Random } from "../../support/random.ts";
+import { QueueError } from "../../../src/hot/layout.ts";
+import { makeFrame, type Rig } from "../../support/engines.ts";
+import { variants } from "../../support/invariants.ts";
+import { fuzzCases, PairFuzz, RING, ROOM } from "../../support/queue-fuzz.ts";
+import type { Random } from "../../support/random.ts";
 import { DriverFault, view } from "./device-model.ts";
 import { Mlx5Pair, type PairOptions } from "./rings.ts";
 
-const RING = 64;
-const ROOM = 1024;
 const kinds: Record<string, PairOptions> = {
   "one buffer": { size: RING },
   "several buffers": { size: RING, segments: 3, minInline: 18 },
@@ -54,37 +43,16 @@ const SENDING = [
   Mlx5Queue.LOT_ODD,
 ];
 
-class NicFuzz implements Subject {
-  spoilt = false;
-  readonly pair: Mlx5Pair;
-  private readonly rig: Rig;
-  private readonly random: Random;
+class NicFuzz extends PairFuzz<Mlx5Pair> {
+  protected override readonly shifts = [0, 0, -1, -128];
   private readonly options: PairOptions;
-  private tag = 0;
 
   constructor(rig: Rig, pair: Mlx5Pair, random: Random, options: PairOptions) {
-    this.rig = rig;
-    this.pair = pair;
-    this.random = random;
+    super(rig, pair, random);
     this.options = options;
   }
 
-  prepare(): void {
-    const { rig, pair, random } = this;
-    if (random.chance(70)) rig.free(rig.receive(pair.rxq, random.between(1, 32)));
-    try {
-      this.deliver();
-      const packets = Array.from({ length: random.below(6) }, () => this.packet());
-      rig.free(packets.slice(rig.send(pair.txq, packets)));
-      pair.nic.tx.take(random.below(8));
-      pair.nic.tx.complete(random.below(pair.nic.tx.uncompleted + 1));
-    } catch (error) {
-      if (!(error instanceof DriverFault)) throw error;
-      this.spoilt = true; // the rings say nonsense since an earlier change
-    }
-  }
-
-  private deliver(): void {
+  protected override deliver(): void {
     const { random, pair } = this;
     const options = this.options;
     const longest = Math.min(1500, ROOM * (options.segments ?? 1));
@@ -103,12 +71,17 @@ class NicFuzz implements Subject {
     }
   }
 
-  private packet(): number {
-    const frame = makeFrame(this.tag++, this.random.pick([60, 200]));
-    return this.rig.packet(frame, this.random.pick([ROOM, 64]), this.random.pick([0, 0, -1, -128]));
+  protected override report(): void {
+    const { tx } = this.pair.nic;
+    tx.take(this.random.below(8));
+    tx.complete(this.random.below(tx.uncompleted + 1));
   }
 
-  mutate(): string {
+  protected override isFault(error: unknown): boolean {
+    return error instanceof DriverFault;
+  }
+
+  override mutate(): string {
     return this.random.chance(75) ? this.mutateReceive() : this.mutateTransmit();
   }
 
@@ -190,76 +163,33 @@ class NicFuzz implements Subject {
     return `byte ${offset} = ${value}`;
   }
 
-  run(look: (packets: readonly number[]) => void): void {
-    const { rig, pair, random } = this;
-    const burst = () => {
-      const n = random.pick([1, 4, 32, 64]);
-      const got = rig.receive(pair.rxq, n);
-      if (got.length > n) throw new Error(`${got.length} packets of ${n}`);
-      look(got);
-    };
-    burst();
-    const packets = [this.packet(), this.packet()];
-    const took = rig.send(pair.txq, packets);
-    if (took > 2) throw new Error(`${took} packets sent of 2`);
-    rig.free(packets.slice(took));
-    rig.hot.txIdle(pair.txq);
-    burst();
+  override run(look: (packets: readonly number[]) => void): void {
+    super.run(look);
+    const { rig, pair } = this;
     for (const record of [0, 128, 196]) {
       const index = view(rig.arena, pair.at.records + record, 4).readUInt32BE();
       if (index > (record === 0 ? 0xffffff : 0xffff)) throw new Error(`a doorbell record says ${index}`);
     }
   }
 
-  held(): number[] {
-    for (const { block } of [this.pair.rx, this.pair.tx]) {
-      const held = (block.get(Mlx5Queue.TAIL) - block.get(Mlx5Queue.HEAD)) >>> 0;
-      if (held > RING) throw new Error(`a ring of ${RING} holds ${held} WQEs`);
-    }
-    return this.pair.held();
-  }
-
-  stopped(): number[] {
-    return [this.pair.rx, this.pair.tx]
-      .filter(({ block }) => !block.running)
-      .map(({ block }) => block.get(Queue.ERROR));
-  }
-
-  drain(): void {
-    this.pair.stop();
-  }
-
-  restart(): void {
-    this.spoilt = false;
-    this.pair.start();
+  protected override heldBy(block: Mlx5Pair["rx"]["block"]): number {
+    return block.get(Mlx5Queue.TAIL) - block.get(Mlx5Queue.HEAD);
   }
 }
 
-const share = Math.ceil(halfOfMutations / 2 / (fuzzEngines.length * Object.keys(kinds).length));
-
-t.setTimeout(3_600_000); // FUZZ_MUTATIONS may ask for an hour of it
-
-for (const engine of fuzzEngines) {
-  t.test(engine, async (t) => {
-    for (const [k, [name, options]] of Object.entries(kinds).entries()) {
-      await t.test(`${name}: ${share} mutations`, async (t) => {
-        const rig = await Rig.make(engine, { mbufs: 400, dataRoom: ROOM });
-        const random = new Random(seedFor(k));
-        const invariants = new Invariants(rig);
-        const guard = () => [rig.private, rig.dma].map((zone) => invariants.guard(zone));
-        const witness = new Witness(rig);
-        guard();
-        const pair = new Mlx5Pair(rig, { ...options, flags });
-        guard();
-        invariants.watch(pair.rx.block, [...CHANGING, Mlx5Queue.MBUFS]);
-        invariants.watch(pair.tx.block, [...SENDING, Mlx5Queue.MBUFS, Mlx5Queue.LOTS]);
-        const errors = new Map<number, number>();
-        const subject = new NicFuzz(rig, pair, random, options);
-        t.equal(fuzz({ rig, invariants, witness, subject, random, mutations: share, errors }), undefined);
-        const possible = [QueueError.BAD_LENGTH, QueueError.CQE_ERROR, QueueError.BAD_CQE];
-        checkErrors(t as unknown as Tap, name, errors, possible);
-        rig.close();
-      });
-    }
-  });
-}
+const possible = [QueueError.BAD_LENGTH, QueueError.CQE_ERROR, QueueError.BAD_CQE];
+fuzzCases(
+  Object.entries(kinds).map(([name, options], index) => ({
+    name,
+    mbufs: 400,
+    index,
+    possible,
+    make(rig, random, invariants) {
+      const pair = new Mlx5Pair(rig, { ...options, flags });
+      invariants.watch(pair.rx.block, [...CHANGING, Mlx5Queue.MBUFS]);
+      invariants.watch(pair.tx.block, [...SENDING, Mlx5Queue.MBUFS, Mlx5Queue.LOTS]);
+      return new NicFuzz(rig, pair, random, options);
+    },
+  })),
+  0.5,
+);

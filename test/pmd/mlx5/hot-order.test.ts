@@ -3,8 +3,10 @@
 // model that looks between the bursts cannot see it, so here each store of the TypeScript engine, which has the same
 // sources, is written down.
 import t from "tap";
+import type { HotImports } from "../../../src/hot/engine.ts";
 import { attach } from "../../../src/hot/mem.ts";
 import { makeFrame, Rig } from "../../support/engines.ts";
+import { FakeEvents } from "./fake-events.ts";
 import { Mlx5Pair, type PairOptions } from "./rings.ts";
 
 /** A store, or a fence: an atomic exchange. */
@@ -27,6 +29,7 @@ function recorded(memory: WebAssembly.Memory, log: Access[], run: () => void): v
       memory,
       () => 0,
       () => {},
+      { verbsEvents: () => 1 } as unknown as HotImports,
     );
   for (const [name, Kind] of Object.entries(real)) {
     class Recording {
@@ -203,3 +206,29 @@ for (const [what, options] of Object.entries(receiving)) {
     });
   });
 }
+
+t.test("arming: the record, a fence, the register", async (t) => {
+  const events = new FakeEvents();
+  await withPair({ events: events.attachment }, (pair) => {
+    const { rig, at } = pair;
+    pair.fill();
+    const log: Access[] = [];
+    recorded(rig.arena.memory, log, () => rig.hot.rxArm(pair.rxq));
+    const record = places(log, within(at.records, 8));
+    const register = places(log, within(at.bf, 1024));
+    const fences = places(log, ({ fence }) => fence);
+    t.same(
+      [...record, ...register].map((k) => log[k]),
+      [
+        { at: at.records + 4, bytes: 4, fence: false },
+        { at: pair.armRegister, bytes: 8, fence: false },
+      ],
+    );
+    t.ok(fences.some((k) => k > record[0]! && k < register[0]!));
+    t.ok(
+      fences.some((k) => k > register[0]!),
+      "and a fence behind it",
+    );
+  });
+  events.close();
+});

@@ -14,13 +14,17 @@ import { Pollmode } from "../../../src/pollmode.ts";
 import { addressesOf } from "../../acceptance/mlx5.ts";
 import { type NoteFrame, sumOf } from "../../acceptance/mlx5-note-app.ts";
 import { notesOf } from "../../acceptance/mlx5-notes.ts";
+import { VAIN_MAX, Waker } from "../../acceptance/mlx5-wake.ts";
 import { Flow, type FlowOptions, finished, until } from "../../acceptance/support.ts";
 import { ethernet, ipv4, udp } from "../../support/frames.ts";
 import { hashInput, ipv4Vectors, ipv6Vectors, microsoftKey, toeplitz } from "../e1000/toeplitz.ts";
 
 const [ibdev, engine, ...parts] = process.argv.slice(2);
 const IDLE_MS = 700;
-const engines = { lcores: "0", noHuge: true, engine: engine as EngineName };
+/** The parts that need a second lcore, whose thread takes a while to start. */
+const withSender = ["wake", "verbsWake"];
+const needsSender = parts.length === 0 || parts.some((part) => withSender.includes(part));
+const engines = { lcores: needsSender ? "0,1" : "0", noHuge: true, engine: engine as EngineName };
 const pm = await Pollmode.start({ ...engines, memoryMib: 96, mbufs: 12288 });
 
 /** Of the emulator that is loaded beneath this process. */
@@ -245,6 +249,17 @@ async function link(): Promise<void> {
   await close(port);
 }
 
+/** An lcore sleeps between frames, and is woken by each. */
+async function wake(args: string): Promise<void> {
+  const waker = await Waker.start(pm, `net_rdma0,ibdev=${ibdev},${args}`, 2);
+  const { came, wrong, vain, medianMs, sleeps } = await waker.trickle(16, 8);
+  assert.deepEqual({ came, wrong }, { came: 16, wrong: 0 });
+  assert.ok(vain <= VAIN_MAX && medianMs < 100, `${vain} frames woke nobody; most took ${medianMs} ms`);
+  assert.ok(sleeps >= 4, `${sleeps} sleeps`);
+  await waker.stop();
+  await close(waker.port);
+}
+
 const bare = "mprq_en=0,rxq_cqe_comp_en=0,txq_mpw_en=0";
 const all: Record<string, () => Promise<void>> = {
   cyclic: () => loop(`mode=dv,${bare}`, { sizeMin: 64, sizeMax: 80, total: 70_000 }),
@@ -252,7 +267,7 @@ const all: Record<string, () => Promise<void>> = {
   striding: () => loop("mode=dv,mprq_en=1,rxq_cqe_comp_en=1", { sizeMin: 64, sizeMax: 1500, total: 6_000 }),
   jumbo: () => loop(`mode=dv,${bare}`, { sizeMin: 64, sizeMax: 9000, total: 1_000 }),
   queues: () => loop(`mode=dv,${bare}`, { sizeMin: 64, sizeMax: 300, total: 1_000 }, 4),
-  verbs: () => loop("mode=ibv", { sizeMin: 64, sizeMax: 1500, total: 4_000 }),
+  verbs: () => loop("mode=ibv", { sizeMin: 64, sizeMax: 3000, total: 4_000 }),
   offloads: () => offloads("dv"),
   spread: () => spread("mode=dv,rxq_cqe_comp_en=0"),
   spreadCompressed: () => spread("mode=dv,rxq_cqe_comp_en=1"),
@@ -260,6 +275,8 @@ const all: Record<string, () => Promise<void>> = {
   steering,
   faults: () => faults("dv"),
   verbsFaults: () => faults("ibv"),
+  wake: () => wake("mode=dv"),
+  verbsWake: () => wake("mode=ibv"),
   link,
 };
 

@@ -1,6 +1,7 @@
 // Wrong behaviours of the mlx5 driver, each as an exact replacement in a source: what a slip of its author, or a
 // misread manual, would make of it. Each must be caught (mutations.bed.test.ts).
 import type { Mutation } from "./mutant.ts";
+import { interruptMutations } from "./mutations-interrupt.ts";
 import { receiveMutations } from "./mutations-receive.ts";
 import { transmitMutations } from "./mutations-transmit.ts";
 
@@ -23,6 +24,20 @@ const others: Mutation[] = [
     file: verbs,
     find: "r32(last + SendWr.SEND_FLAGS) | SendFlag.SIGNALED",
     put: "r32(last + SendWr.SEND_FLAGS)",
+    first: ["verbs"],
+  },
+  {
+    name: "verbs: what a packet asked for, those of the next lot ask for as well",
+    file: verbs,
+    find: "if (special != 0) makePlain(wrs, count);",
+    put: "",
+    first: ["verbs"],
+  },
+  {
+    name: "verbs, vectors: the second packet of four goes out twice",
+    file: vector,
+    find: "    v128.store(at, entry(ma, base, lkey));",
+    put: "    v128.store(at, entry(mb, base, lkey));",
     first: ["verbs"],
   },
   {
@@ -124,6 +139,7 @@ const vectors: Mutation[] = [
 export const mutations: readonly Mutation[] = [
   ...receiveMutations,
   ...transmitMutations,
+  ...interruptMutations,
   ...others,
   ...vectors,
 ];

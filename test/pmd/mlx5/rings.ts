@@ -1,4 +1,5 @@
 // Queues of pmd/mlx5's direct verbs under test, with the modelled device at their other end.
+import type { EventAttachment } from "../../../pmd/mlx5/events.ts";
 import { Mlx5Queue } from "../../../pmd/mlx5/layout.ts";
 import { Mlx5ReceiveQueue } from "../../../pmd/mlx5/receive-queue.ts";
 import { Mlx5TransmitQueue } from "../../../pmd/mlx5/transmit-queue.ts";
@@ -8,6 +9,7 @@ import { CompletionModel, LKEY, QPN, ReceiveModel } from "./device-model.ts";
 import { TransmitModel } from "./transmit-model.ts";
 
 export const PORT = 3;
+export const CQN = 0x7a_b5c3;
 
 export interface PairOptions {
   size?: number;
@@ -26,6 +28,8 @@ export interface PairOptions {
   sendCqes?: number;
   bfBytes?: number;
   bytesMax?: number;
+  /** The receive queue has an interrupt. */
+  events?: EventAttachment;
 }
 
 /** A receive and a transmit queue, their rings where libmlx5 would have them. */
@@ -68,6 +72,10 @@ export class Mlx5Pair {
   get txq(): number {
     return this.tx.block.offset;
   }
+  /** Where completion queues are armed; behind the BlueFlame registers. */
+  get armRegister(): number {
+    return this.at.bf + 768;
+  }
   private get wqeBytes(): number {
     const { striding, segments = 1 } = this.options;
     return striding ? 32 : 16 * 2 ** Math.ceil(Math.log2(segments));
@@ -87,17 +95,13 @@ export class Mlx5Pair {
     const { striding, compression, segments = 1, flags = {}, minInline = 0, bfBytes = 256 } = options;
     const address = (offset: number) => arena.address + BigInt(offset);
     const cq = (buffer: number, entries: number, record: number) => ({
-      dv: { buffer: address(buffer), entries, cqeBytes: 64, doorbell: address(record), cqn: 7 },
+      dv: { buffer: address(buffer), entries, cqeBytes: 64, doorbell: address(record), cqn: CQN },
       model: () => new CompletionModel(arena, buffer, entries, record, index),
     });
     const [rcq, scq] = [cq(at.rcq, this.receiveCqes, at.records), cq(at.scq, this.sendCqes, at.records + 64)];
     const [rqRecord, sqRecord] = [at.records + 128, at.records + 192];
-    const rq = {
-      buffer: address(at.rq),
-      wqes: size,
-      strideBytes: this.wqeBytes,
-      doorbell: address(rqRecord),
-    };
+    const doorbell = address(rqRecord);
+    const rq = { buffer: address(at.rq), wqes: size, strideBytes: this.wqeBytes, doorbell };
     this.rx.attach({
       cq: rcq.dv,
       rq,
@@ -107,6 +111,7 @@ export class Mlx5Pair {
       flags,
       ...(striding ? { striding } : {}),
       ...(compression ? { compression } : {}),
+      ...(options.events ? { events: { ...options.events, register: this.armRegister } } : {}),
     });
     const sq = { buffer: address(at.sq), wqebbs: size, strideBytes: 64 };
     const bf = { address: address(at.bf), bytes: bfBytes };

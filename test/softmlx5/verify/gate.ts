@@ -8,12 +8,13 @@ import type { Check, Load } from "./check.ts";
 import { ibverbsChecks } from "./ibverbs.ts";
 import { perftestChecks } from "./perftest.ts";
 import { pyverbsChecks, unpackTests } from "./pyverbs.ts";
+import { interruptChecks } from "./rx-interrupts.ts";
 import { kernelChecks } from "./testpmd-kernel.ts";
 import { loopChecks } from "./testpmd-loop.ts";
 import { offloadChecks } from "./testpmd-offload.ts";
 
 const beds = [softMlx5Bed, dpdkBed, netnsBed, wiresharkBed];
-const packages = ["ibverbs-utils", "perftest", "python3-pyverbs"];
+const packages = ["ibverbs-utils", "libdpdk-dev", "perftest", "pkg-config", "python3-pyverbs"];
 
 export const verifyBed: Bed = {
   name: "programs of others on the software ConnectX",
@@ -33,6 +34,7 @@ export const checks: readonly Check[] = [
   ...perftestChecks,
   ...loopChecks,
   ...offloadChecks,
+  ...interruptChecks,
   ...kernelChecks,
 ];
 
