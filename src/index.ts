@@ -26,7 +26,13 @@ export { Port, type PortEvents, type PortStats } from "./ethdev/port.ts";
 export type { FlowEntry, PortFlow } from "./ethdev/port-flow.ts";
 export type { QueueFault } from "./ethdev/queue-errors.ts";
 export { readLatency, readStreams, type StreamCounters } from "./forward/counters.ts";
-export type { NoisyOptions, QueueRef, SequenceOptions, StreamOptions } from "./forward/streams/spec.ts";
+export type {
+  ChecksumName,
+  NoisyOptions,
+  QueueRef,
+  SequenceOptions,
+  StreamOptions,
+} from "./forward/streams/spec.ts";
 export { type ModeName, modeNames, type StreamSpec } from "./forward/streams.ts";
 export { drainVerbose, type VerboseDrain, type VerbosePacket } from "./forward/verbose.ts";
 export type { EngineName } from "./hot/engine.ts";

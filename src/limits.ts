@@ -51,6 +51,8 @@ export const RING_SIZE_MAX = 32768;
 export const LOOP_ROUNDS = 4096;
 /** The same for an lcore that may sleep: it looks more often whether there is anything to do. */
 export const SLEEPY_ROUNDS = 16;
+/** Completion events that are read of a channel at a time; each arming raises one at most. */
+export const COMPLETION_EVENTS_MAX = 16;
 /** So many turns of SLEEPY_ROUNDS without a packet, about 1 ms, and an lcore with --rx-interrupt sleeps. */
 export const IDLE_TURNS = 8;
 /** It wakes after this at the latest, so that its heartbeat is seen. */

@@ -16,9 +16,9 @@ import { checkOptions, lcoresOf, type PollmodeOptions } from "./engine/options.t
 import { PollmodeError } from "./errors.ts";
 import type { DriverContext } from "./ethdev/driver.ts";
 import { Port } from "./ethdev/port.ts";
-import { assignStreams, emptyStreams, type StreamSpec } from "./forward/streams.ts";
+import { assignApp, assignStreams, checkWatch, emptyStreams, type StreamSpec } from "./forward/streams.ts";
 import type { EngineName } from "./hot/engine.ts";
-import { Lcore, LcoreState, Queue } from "./hot/layout.ts";
+import { LcoreState, Queue } from "./hot/layout.ts";
 import { type LcoreStatus, Lcores } from "./lcore/lcores.ts";
 import { atExit } from "./libc/at-exit.ts";
 import { Poller } from "./libc/poller.ts";
@@ -309,22 +309,24 @@ export class Pollmode extends EventEmitter<PollmodeEvents> {
 
   /**
    * Starts an application on an lcore that waits. Errors: LCORE_UNKNOWN, LCORE_BUSY, QUEUE_BUSY, QUEUE_UNKNOWN;
-   * APP_FILE, APP_BUILD, APP_COMPILER, APP_WASM; LCORE_FAILED where its factory throws.
+   * APP_FILE, APP_BUILD, APP_COMPILER, APP_WASM, FORWARD_OPTION; LCORE_FAILED where its factory throws.
    */
   async run(launch: AppLaunch): Promise<void> {
     const control = this.lcores.byId(launch.lcore);
-    const { app, watch = false } = launch;
+    const { app, watch = false, options } = launch;
     this.lcores.requireWaiting(control);
+    checkWatch(launch);
     const built = await this.apps.build(app, watch);
     this.lcores.requireWaiting(control);
     const queues = launch.queues.flatMap((one) => appQueues(one));
     const blocks = queues.flatMap(({ rx, tx }) => [rx, tx]).filter((queue) => queue !== 0);
     this.own(launch.lcore, blocks);
-    this.lcores.byId(launch.lcore).set(Lcore.STREAMS, 0); // those of its last work count no more
     const ends = queues.flatMap(({ port, queue, rx }) => (rx ? [{ port: this.port(port), queue }] : []));
     const sleep = launch.rxInterrupt ? sleepPlan(control, ends) : undefined;
+    const watched = assignApp({ zone: this.private, pool: this.pool, lcore: control }, queues, launch);
     const module = this.apps.ready(control, built);
-    await this.lcores.launch(control, { kind: "app", app: module, queues, options: launch.options, sleep });
+    const work = { kind: "app", app: module, queues, watch: watched, options, sleep } as const;
+    await this.lcores.launch(control, work);
     this.apps.started(control, app, built, watch);
   }
 

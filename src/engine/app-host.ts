@@ -25,6 +25,12 @@ export interface AppListener {
   failed(lcore: number, error: PollmodeError): void;
 }
 
+/** The application runs all the same: the folder has just gone, or the kernel has no more watches. */
+function unwatched(lcore: number, folder: string, cause: unknown): PollmodeError {
+  const message = `lcore ${lcore}: changes of files in ${folder} will not be seen: ${(cause as Error).message}`;
+  return new PollmodeError("APP_RELOAD", message, "see fs.inotify in `sysctl -a`; reload by hand", { cause });
+}
+
 export class AppHost {
   private readonly zone: Zone;
   private readonly lcores: Lcores;
@@ -137,11 +143,15 @@ export class AppHost {
       const names = new Set(
         running.files.filter((file) => dirname(file) === folder).map((file) => basename(file)),
       );
-      const watcher = watch(folder, { persistent: false }, (_event, name) => {
-        if (name === null || names.has(name)) changed();
-      });
-      watcher.on("error", () => watcher.close()); // the folder went away; what runs, runs on
-      running.watchers.push(watcher);
+      try {
+        const watcher = watch(folder, { persistent: false }, (_event, name) => {
+          if (name === null || names.has(name)) changed();
+        });
+        watcher.on("error", () => watcher.close()); // the folder went away; what runs, runs on
+        running.watchers.push(watcher);
+      } catch (error) {
+        this.listener.failed(lcore.id, unwatched(lcore.id, folder, error));
+      }
     }
     for (const watcher of before) watcher.close();
   }

@@ -16,13 +16,16 @@ const CALLS: Record<keyof HotImports, true> = {
   fdRewind: true,
   verbsPoll: true,
   verbsPost: true,
+  verbsNotify: true,
+  verbsEvents: true,
   now: true,
   notify: true,
 };
 
 /** What pollmode's WebAssembly and its worker give an application: src/engine/assembly/index.as.ts declares them. */
 const IMPORTS = [
-  ...["memory", "rxBurst", "txBurst", "mbufAllocBulk", "mbufFreeBulk", "copyFrame", "sumBytes", "swapMacs"],
+  ...["memory", "rxBurst", "txBurst", "mbufAllocBulk", "mbufFreeBulk", "stamp"],
+  ...["copyFrame", "sumBytes", "swapMacs"],
   ...[
     "lcoreId",
     "burst",

@@ -31,6 +31,12 @@ export interface AppLaunch {
   options?: unknown;
   /** The lcore sleeps while its queues are idle: as ForwardOptions.rxInterrupt. */
   rxInterrupt?: boolean;
+  /** 1: received packets, 2: sent ones, 3: both are kept for drainVerbose(). 0: none. */
+  verbose?: number;
+  /** Counts bursts by their size; readStreams() has a line for each queue pair then. */
+  recordBursts?: boolean;
+  /** The age of stamped packets that come in goes into the lcore's latency histogram; lets it stamp() its own. */
+  latency?: boolean;
 }
 
 /** How Pollmode.forward() polls. */

@@ -5,7 +5,10 @@ import type { LcoreControl } from "../lcore/lcores.ts";
 import { BURST_MAX, STREAMS_MAX } from "../limits.ts";
 import type { Arena } from "../memory/arena.ts";
 
-/** One stream's counters (Pollmode.forward), since it was started. */
+/**
+ * One stream's counters (Pollmode.forward), since it was started. Of an application (Pollmode.run) for which verbose,
+ * recordBursts or latency was asked: one queue pair's.
+ */
 export interface StreamCounters {
   /** Arena offset of its receive queue's block, as Port.rxQueues has it; 0: none. */
   readonly rxQueue: number;
@@ -23,6 +26,10 @@ export interface StreamCounters {
   readonly badIpChecksum: number;
   /** csum: packets that came with a wrong TCP or UDP checksum. */
   readonly badL4Checksum: number;
+  /** csum with `tunnels`: packets of tunnels that came with a wrong outer IPv4 header checksum. */
+  readonly badOuterIpChecksum: number;
+  /** csum with `tunnels`: packets of tunnels that came with a wrong outer UDP checksum. */
+  readonly badOuterL4Checksum: number;
   /** Bursts by the packets that were received; undefined unless `recordBursts`. 32-bit: they wrap. */
   readonly rxBursts: Uint32Array | undefined;
   /** Bursts by the packets that were sent; undefined unless `recordBursts`. 32-bit: they wrap. */
@@ -55,6 +62,8 @@ function readStream({ u32, f64 }: Arena, at: number): StreamCounters {
     rxDropped: counter(Stream.BAD),
     badIpChecksum: counter(Stream.BAD_IP_CKSUM),
     badL4Checksum: counter(Stream.BAD_L4_CKSUM),
+    badOuterIpChecksum: counter(Stream.BAD_OUTER_IP_CKSUM),
+    badOuterL4Checksum: counter(Stream.BAD_OUTER_L4_CKSUM),
     rxBursts: bursts(Stream.RX_BURSTS),
     txBursts: bursts(Stream.TX_BURSTS),
   };

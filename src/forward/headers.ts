@@ -13,8 +13,11 @@ export const enum EtherType {
 
 export const enum IpProtocol {
   ICMP = 1,
+  /** IP in IP. */
+  IPIP = 4,
   TCP = 6,
   UDP = 17,
+  GRE = 47,
 }
 
 /** What findHeaders returns, in one word. 0: no IP. */
@@ -37,7 +40,7 @@ export const enum Headers {
 /** Where tags stop being followed: IP headers begin within Headers.L3_MASK. */
 const TAGS_END: u32 = 110;
 
-/** Offset of the last EtherType, 12 without tags; 0 if the frame ends before. `p` is a multiple of 4. */
+/** Offset of the last EtherType, 12 without tags; 0 if the frame ends before. `p` is even. */
 export function etherTypeAt(p: u32, length: u32): u32 {
   let at: u32 = 12;
   while (at + 2 <= length && at < TAGS_END) {
@@ -49,8 +52,11 @@ export function etherTypeAt(p: u32, length: u32): u32 {
 }
 
 export function findHeaders(mbuf: u32): u32 {
-  const p: u32 = r32(mbuf + Mbuf.DATA);
-  const length: u32 = r32(mbuf + Mbuf.DATA_LEN);
+  return headersAt(r32(mbuf + Mbuf.DATA), r32(mbuf + Mbuf.DATA_LEN));
+}
+
+/** The same of an Ethernet frame at `p`, of which `length` bytes are there. */
+export function headersAt(p: u32, length: u32): u32 {
   const at: u32 = etherTypeAt(p, length);
   if (at == 0) return 0;
   const type: u32 = r16(p + at);
@@ -58,8 +64,8 @@ export function findHeaders(mbuf: u32): u32 {
   return type == <u32>EtherType.IPV6 ? findIpv6(p, at + 2, length) : 0;
 }
 
-/** RFC 791. */
-function findIpv4(p: u32, l3: u32, length: u32): u32 {
+/** RFC 791. The header is to stand `l3` bytes behind `p`. */
+export function findIpv4(p: u32, l3: u32, length: u32): u32 {
   if (l3 + 20 > length) return 0;
   const first: u32 = r8(p + l3);
   const bytes: u32 = (first & 15) << 2;
@@ -72,7 +78,7 @@ function findIpv4(p: u32, l3: u32, length: u32): u32 {
 }
 
 /** RFC 8200. Extension headers are not followed, as in testpmd: the first of them is the protocol. */
-function findIpv6(p: u32, l3: u32, length: u32): u32 {
+export function findIpv6(p: u32, l3: u32, length: u32): u32 {
   if (l3 + 40 > length || r8(p + l3) >>> 4 != 6) return 0;
   const bytes: u32 = 40;
   return (

@@ -4,6 +4,7 @@ import { nearest } from "../eal/nearest.ts";
 import { PollmodeError } from "../errors.ts";
 import { Lcore, Stream } from "../hot/layout.ts";
 import type { LcoreControl } from "../lcore/lcores.ts";
+import type { AppQueue } from "../lcore/task.ts";
 import { BURST_DEFAULT, BURST_MAX, STREAMS_MAX } from "../limits.ts";
 import type { MbufPool } from "../memory/pool.ts";
 import type { Zone } from "../memory/zone.ts";
@@ -14,9 +15,11 @@ import { checkNoisy, emptyFifo, prepareNoisy } from "./streams/noisy.ts";
 import { checkCsum, checkMac, prepareCsum, prepareEcho, prepareMac } from "./streams/rewrite.ts";
 import { checkSequence, prepareSequence } from "./streams/sequence.ts";
 import { bound, type StreamOptions } from "./streams/spec.ts";
-import { checkWatch, prepareWatch } from "./streams/watch.ts";
+import { checkWatch, isWatched, prepareWatch, type WatchOptions } from "./streams/watch.ts";
 
 export { udpTemplate } from "./streams/generate.ts";
+export type { ChecksumName } from "./streams/spec.ts";
+export { checkWatch, type WatchOptions } from "./streams/watch.ts";
 
 /**
  * What a stream does (Pollmode.forward): a forwarding mode between two queues, and that mode's options. Errors:
@@ -73,10 +76,13 @@ export type ModeName = keyof typeof MODES;
 /** All forwarding modes. */
 export const modeNames = Object.keys(MODES) as ModeName[];
 
-export interface Assignment {
+interface Place {
   zone: Zone;
   pool: MbufPool;
   lcore: LcoreControl;
+}
+
+export interface Assignment extends Place {
   streams: readonly StreamSpec[];
   burst?: number | undefined;
 }
@@ -104,9 +110,7 @@ export function assignStreams({ zone, pool, lcore, streams, burst = BURST_DEFAUL
   memories.set(lcore, memory);
   try {
     plans.forEach(({ spec, control, rx, tx }, k) => {
-      const at = lcore.get(Lcore.STREAM) + k * Stream.BLOCK_BYTES;
-      zone.arena.clear(at, Stream.BLOCK_BYTES);
-      const block = new StreamBlock(lcore, memory, at, pool.dataRoom);
+      const block = streamBlock(lcore, memory, k, pool.dataRoom);
       block.set(Stream.MODE, control.mode);
       block.set(Stream.RX_QUEUE, rx);
       block.set(Stream.TX_QUEUE, tx);
@@ -120,6 +124,45 @@ export function assignStreams({ zone, pool, lcore, streams, burst = BURST_DEFAUL
   lcore.set(Lcore.STREAMS, streams.length);
   lcore.set(Lcore.BURST, burst);
   return plans.flatMap(({ rx, tx }) => [rx, tx]).filter((queue) => queue !== 0);
+}
+
+/**
+ * An application takes the place of an lcore's streams. Where somebody looks at it, its queue pairs have stream blocks
+ * all the same: their arena offsets, in the queues' order.
+ */
+export function assignApp(
+  { zone, pool, lcore }: Place,
+  queues: readonly AppQueue[],
+  watch: WatchOptions,
+): number[] | undefined {
+  checkWatch(watch);
+  const watched = isWatched(watch);
+  if (watched) bound("queue pairs of an application that is looked at", queues.length, 1, STREAMS_MAX);
+  forgetStreams(pool, lcore);
+  if (!watched) return undefined;
+  const memory = new LcoreMemory(zone);
+  memories.set(lcore, memory);
+  try {
+    const blocks = queues.map(({ rx, tx }, k) => {
+      const block = streamBlock(lcore, memory, k, pool.dataRoom);
+      block.set(Stream.RX_QUEUE, rx);
+      block.set(Stream.TX_QUEUE, tx);
+      prepareWatch(block, watch);
+      return block.at;
+    });
+    lcore.set(Lcore.STREAMS, queues.length);
+    return blocks;
+  } catch (error) {
+    forgetStreams(pool, lcore);
+    throw error;
+  }
+}
+
+/** The lcore's k-th, zeroed. */
+function streamBlock(lcore: LcoreControl, memory: LcoreMemory, k: number, dataRoom: number): StreamBlock {
+  const at = lcore.get(Lcore.STREAM) + k * Stream.BLOCK_BYTES;
+  memory.zone.arena.clear(at, Stream.BLOCK_BYTES);
+  return new StreamBlock(lcore, memory, at, dataRoom);
 }
 
 /** Gives packets that wait in the streams of an lcore that was stopped back to the pool. Counters stay readable. */

@@ -6,6 +6,9 @@ import { bump } from "../hot/queue.ts";
 import { copyFrame } from "../hot/simd.ts";
 import { measureAges } from "./stamp.ts";
 
+/** BURST_MAX in src/limits.ts. */
+const LARGEST_BURST: u32 = 512;
+
 /** A ring of packets to be shown. The lcore puts them in, control takes them out; when it is full they are missed. */
 export const enum VerboseRing {
   /** The lcore's line: running index, and f64: packets that found no room. */
@@ -50,6 +53,11 @@ export function watchReceived(s: u32, pkts: u32, got: u32): void {
   if ((watched & Watch.RECEIVED) != 0) show(s, r32(s + Stream.RX_QUEUE), pkts, got, 0);
 }
 
+/** After a receive burst of an application that brought nothing. */
+export function watchEmpty(s: u32): void {
+  if ((r32(s + Stream.WATCH) & Watch.BURSTS) != 0) countBurst(r32(s + Stream.RX_BURSTS), 0);
+}
+
 /** After a round in which the stream was polled `polls` times: those that brought nothing were not counted. */
 export function watchRound(s: u32, polls: u32): void {
   if ((r32(s + Stream.WATCH) & Watch.BURSTS) == 0 || r32(s + Stream.RX_QUEUE) == 0) return;
@@ -68,8 +76,9 @@ export function watchSent(s: u32, sent: u32): void {
   if ((r32(s + Stream.WATCH) & Watch.BURSTS) != 0) countBurst(r32(s + Stream.TX_BURSTS), sent);
 }
 
+/** Larger ones, which an application may have, count as the largest. */
 function countBurst(histogram: u32, packets: u32): void {
-  const p: u32 = histogram + (packets << 2);
+  const p: u32 = histogram + (min32(packets, LARGEST_BURST) << 2);
   w32(p, r32(p) + 1);
 }
 

@@ -19,7 +19,7 @@ export function instantiateApp(
   app: Extract<AppModule, { kind: "wasm" }>,
 ): App {
   const u32 = new Uint32Array(task.memory.buffer);
-  const { queues } = launch;
+  const { queues, watch } = launch;
   const first = queues[0];
   const cache = first ? u32[((first.rx || first.tx) + Queue.CACHE) >>> 2]! : 0;
   const mac = (k: number, from: number, n: number) =>
@@ -29,8 +29,9 @@ export function instantiateApp(
   const env = {
     ...calls,
     memory: task.memory,
-    rxBurst: hot.rxBurst,
-    txBurst: hot.txBurst,
+    rxBurst: watch ? hot.watchedRxBurst : hot.rxBurst,
+    txBurst: watch ? hot.watchedTxBurst : hot.txBurst,
+    stamp: (mbuf: number) => (watch ? hot.stampFrame(watch[0]!, mbuf) : 0),
     mbufAllocBulk: hot.mbufAllocBulk,
     mbufFreeBulk: hot.mbufFreeBulk,
     copyFrame: hot.copyFrame,
@@ -42,8 +43,9 @@ export function instantiateApp(
     cache: () => cache,
     scratch: () => app.scratch,
     queueCount: () => queues.length,
-    rxQueue: (k: number) => queues[k]?.rx ?? 0,
-    txQueue: (k: number) => queues[k]?.tx ?? 0,
+    // to whom queues are but numbers: a watched one's is that of its stream block
+    rxQueue: (k: number) => (queues[k]?.rx ? (watch?.[k] ?? queues[k].rx) : 0),
+    txQueue: (k: number) => (queues[k]?.tx ? (watch?.[k] ?? queues[k].tx) : 0),
     queuePort: (k: number) => queues[k]?.port ?? 0xffff,
     macLow: (k: number) => mac(k, 0, 4),
     macHigh: (k: number) => mac(k, 4, 2),

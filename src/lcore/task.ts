@@ -41,6 +41,8 @@ export type Launch =
       readonly kind: "app";
       readonly app: AppModule;
       readonly queues: readonly AppQueue[];
+      /** Stream blocks of the queues, where somebody looks at what they do. */
+      readonly watch: readonly number[] | undefined;
       readonly options: unknown;
       readonly sleep?: SleepPlan | undefined;
     };
@@ -131,6 +133,11 @@ export interface AppContext {
   length(mbuf: number): number;
   /** Makes a packet of one segment `bytes` long. */
   setLength(mbuf: number, bytes: number): void;
+  /**
+   * Puts the time into bytes 42 to 57 of a packet, whose age is recorded where it comes in again. False, and nothing
+   * done, if the packet is shorter, or the application was launched without `latency`.
+   */
+  stamp(mbuf: number): boolean;
 }
 
 /** Called for ever; returns the packets it handled in this turn. */

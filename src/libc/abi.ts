@@ -97,6 +97,15 @@ export const POLLERR = 0x8;
 export const POLLHUP = 0x10;
 export const POLLNVAL = 0x20;
 
+// <sys/epoll.h>: linux/eventpoll.h
+export const EPOLL_CLOEXEC = 0x80000;
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLLIN = 0x1;
+export const EPOLLET = 0x8000_0000;
+/** struct epoll_event { u32 events; u64 data; }, packed on x86-64. */
+export const EPOLL_EVENT_BYTES = 12;
+
 // linux/io_uring.h, sys/syscall.h: libc has no functions for these
 export const SYS_io_uring_setup = 425;
 export const SYS_io_uring_register = 427;

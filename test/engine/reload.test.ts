@@ -1,6 +1,9 @@
 // Applications are replaced while numbered frames pass through them: not one is lost, and what fails changes nothing.
 import t from "tap";
+import { AppHost } from "../../src/engine/app-host.ts";
+import type { PollmodeError } from "../../src/errors.ts";
 import type { EngineName } from "../../src/hot/engine.ts";
+import type { LcoreControl } from "../../src/lcore/lcores.ts";
 import { pause, until } from "../acceptance/support.ts";
 import { AppFolder, forwarder, Wire } from "./app-files.ts";
 
@@ -111,6 +114,27 @@ t.test("watched files", async (t) => {
   folder.write("app.ts", forwarder(2));
   await pause(200);
   t.equal(events.length, 3, "a stopped lcore's files are watched no more");
+});
+
+t.test("files that cannot be watched are told, and what runs, runs on", (t) => {
+  const told: string[] = [];
+  const listener = {
+    reloaded: () => {},
+    failed: (lcore: number, { code, message, fix }: PollmodeError) => {
+      told.push(`${lcore} ${code} ${message} ${fix}`);
+    },
+  };
+  const host = new AppHost(undefined as never, undefined as never, listener);
+  const lcore = { id: 3 } as LcoreControl;
+  const built = { module: { kind: "module", url: "" }, files: ["/nonexistent/app.ts"] } as const;
+  host.started(lcore, "/nonexistent/app.ts", built, true);
+  t.equal(told.length, 1);
+  t.match(
+    told[0],
+    /^3 APP_RELOAD lcore 3: changes of files in \/nonexistent will not be seen: .*ENOENT.*inotify/,
+  );
+  host.close();
+  t.end();
 });
 
 t.test("memory stays flat over reloads", async (t) => {

@@ -7,8 +7,10 @@ import { type EngineKind, Rig } from "../support/engines.ts";
 import { arp, ethernet, icmpEcho, ipv4, ipv6, tcp, udp } from "../support/frames.ts";
 import { Random } from "../support/random.ts";
 import { StreamRun } from "../support/stream.ts";
+import { tunnelCases } from "../support/tunnels.ts";
 
 t.setTimeout(120_000);
+const tunnels = tunnelCases([0, 20, 300]);
 const ROUNDS = Number(process.env.FORWARD_FUZZ_ROUNDS ?? 150);
 const kinds: readonly EngineKind[] = ["wasm", "wasm-plain", "ts"];
 
@@ -18,6 +20,7 @@ const specs: Omit<StreamSpec, "rx" | "tx">[] = [
   { mode: "macswap", latency: true },
   { mode: "5tswap" },
   { mode: "csum" },
+  { mode: "csum", tunnels: true },
   { mode: "icmpecho", verbose: 2 },
   {
     mode: "noisy",
@@ -44,7 +47,10 @@ function drawFrame(random: Random): Buffer {
     options: random.chance(70) ? 0 : 4 * random.below(11),
     padding: random.below(20),
   };
-  switch (random.below(8)) {
+  switch (random.below(10)) {
+    case 8:
+    case 9:
+      return random.pick(tunnels).frame;
     case 0:
       return ipv4(17, udp(data), v4);
     case 1:
@@ -71,7 +77,7 @@ function spoil(random: Random, frame: Buffer): Buffer {
   if (kind < 6) return frame.subarray(0, random.between(1, frame.length));
   const changed = Buffer.from(frame);
   for (let k = random.between(1, 4); k > 0; k--)
-    changed[random.below(Math.min(80, frame.length))] = random.below(256);
+    changed[random.below(Math.min(120, frame.length))] = random.below(256);
   return changed;
 }
 
@@ -127,15 +133,18 @@ async function play(kind: EngineKind, spec: Omit<StreamSpec, "rx" | "tx">, byPor
 
 for (const spec of specs) {
   for (const byPort of spec.mode === "csum" ? [false, true] : [false]) {
-    t.test(`${spec.mode}${byPort ? ", checksums by the port" : ""}: ${ROUNDS} rounds`, async (t) => {
-      const seen = new Set<string | undefined>();
-      for (const kind of kinds) {
-        const { hash, fault } = await play(kind, spec, byPort);
-        t.equal(fault, undefined, kind);
-        seen.add(hash);
-      }
-      t.equal(seen.size, 1, "all engines send and count the same");
-      t.not([...seen][0], undefined);
-    });
+    t.test(
+      `${spec.mode}${spec.tunnels ? " in tunnels" : ""}${byPort ? ", checksums by the port" : ""}: ${ROUNDS} rounds`,
+      async (t) => {
+        const seen = new Set<string | undefined>();
+        for (const kind of kinds) {
+          const { hash, fault } = await play(kind, spec, byPort);
+          t.equal(fault, undefined, kind);
+          seen.add(hash);
+        }
+        t.equal(seen.size, 1, "all engines send and count the same");
+        t.not([...seen][0], undefined);
+      },
+    );
   }
 }

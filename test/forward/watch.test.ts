@@ -1,10 +1,12 @@
 // verbose, --record-burst-stats, latency stamps.
-import { readLatency } from "../../src/forward/counters.ts";
+import { readLatency, readStreams } from "../../src/forward/counters.ts";
+import { assignApp } from "../../src/forward/streams.ts";
 import { drainVerbose } from "../../src/forward/verbose.ts";
+import { VerboseRing } from "../../src/forward/watch.ts";
 import { Mbuf, OlFlag, Stream } from "../../src/hot/layout.ts";
 import { bucketBounds } from "../../src/telemetry/histogram.ts";
 import { makeFrame, onEngines, type Rig } from "../support/engines.ts";
-import { StreamRun } from "../support/stream.ts";
+import { PORT_MAC, StreamRun } from "../support/stream.ts";
 
 const frames = (n: number) => Array.from({ length: n }, (_, k) => makeFrame(k, 60 + k));
 const put = (rig: Rig, run: StreamRun, n: number) => {
@@ -14,6 +16,15 @@ const put = (rig: Rig, run: StreamRun, n: number) => {
 };
 const nonZero = (counts: ArrayLike<number> | undefined) =>
   Object.fromEntries(Array.from(counts ?? [], (count, k) => [k, count]).filter(([, count]) => count !== 0));
+
+let timeMs = 5_000_000;
+const clock = { now: () => timeMs };
+
+/** The ages that an lcore recorded, ns: each bucket's lower bound, as often as it was hit. */
+const ages = (rig: Rig, run: StreamRun) =>
+  Array.from(readLatency(rig.arena, run.control)).flatMap((count, bucket) =>
+    Array(count).fill(bucketBounds(bucket).from),
+  );
 
 onEngines("bursts by size, received and sent", {}, (t, rig) => {
   const run = new StreamRun(rig, { mode: "io", recordBursts: true }, { txEntries: 64 });
@@ -25,6 +36,52 @@ onEngines("bursts by size, received and sent", {}, (t, rig) => {
   put(rig, silent, 10);
   t.equal(silent.counters.rxBursts, undefined);
   t.same(rig.audit(), []);
+});
+
+onEngines("an application's bursts: by the stream blocks of its queues", clock, (t, rig) => {
+  const run = new StreamRun(rig, { mode: "io" }, { txEntries: 32 });
+  const queues = [{ port: 7, queue: 0, rx: run.rx.block.offset, tx: run.tx.block.offset, mac: PORT_MAC }];
+  const place = { zone: rig.private, pool: rig.pool, lcore: run.control };
+  const wrong = Array.from({ length: 65 }, () => queues[0]!);
+  t.throws(() => assignApp(place, wrong, { verbose: 1 }), { message: /queue pairs .* 65 / });
+  t.throws(() => assignApp(place, queues, { verbose: -1 }), { code: "FORWARD_OPTION" });
+  const used = rig.private.usedBytes;
+  t.equal(assignApp(place, wrong, { verbose: 0, recordBursts: false, latency: false }), undefined);
+  t.same(readStreams(rig.arena, run.control), [], "nobody looks");
+  const [s] = assignApp(place, queues, { verbose: 3, recordBursts: true, latency: true })!;
+  const { hot, pkts } = rig;
+  const receive = (n: number, most = n) => {
+    if (n > 0) run.rx.put(frames(n).map((frame) => rig.packet(frame)));
+    return hot.watchedRxBurst(s!, pkts, most);
+  };
+  t.equal(receive(0, 32), 0);
+  t.equal(receive(40), 40);
+  t.equal(hot.watchedTxBurst(s!, pkts, 40), 32, "the ring has no room for more");
+  rig.free(rig.words(pkts + 4 * 32, 8));
+  t.equal(hot.watchedTxBurst(s!, pkts, 0), 0);
+  t.same(nonZero(run.counters.rxBursts), { 0: 1, 40: 1 });
+  t.same(nonZero(run.counters.txBursts), { 32: 1 }, "a burst of none is none");
+  t.match(run.counters, { rxPackets: 40, txPackets: 32, rxQueue: queues[0]!.rx, txQueue: queues[0]!.tx });
+  const { packets } = drainVerbose(rig.arena, [run.control]);
+  t.same(
+    packets.map(({ way, burst, index }) => `${way} ${burst} ${index}`),
+    ["received", "sent"].flatMap((way) => frames(40).map((_, k) => `${way} 40 ${k}`)),
+  );
+  const sent = run.tx.take();
+  t.equal(hot.stampFrame(s!, rig.packet(makeFrame(1, 57))), 0, "too short");
+  t.equal(hot.stampFrame(s!, sent[3]!), 1);
+  timeMs += 0.05;
+  run.rx.put(sent);
+  t.equal(hot.watchedRxBurst(s!, pkts, 512), 32);
+  t.same(ages(rig, run), [49_152]);
+  for (const absent of [hot.watchedRxBurst, hot.watchedTxBurst]) t.equal(absent(0, pkts, 8), 0, "no queue");
+  rig.free(rig.words(pkts, 32));
+  const [quiet] = assignApp(place, queues, { recordBursts: true })!;
+  const unstamped = rig.packet(makeFrame(1, 80));
+  t.equal(hot.stampFrame(quiet!, unstamped), 0, "nobody measures");
+  rig.free([unstamped]);
+  assignApp(place, queues, {});
+  t.ok(rig.private.usedBytes <= used + VerboseRing.BYTES, "blocks are given back; the ring stays");
 });
 
 onEngines("verbose 1: what is received", {}, (t, rig) => {
@@ -97,15 +154,6 @@ onEngines("verbose: a full ring misses packets and says how many; then it goes o
   const other = new StreamRun(rig, { mode: "io" });
   t.same(drainVerbose(rig.arena, [other.control]), { packets: [], missed: 0 }, "never on");
 });
-
-let timeMs = 5_000_000;
-const clock = { now: () => timeMs };
-
-/** The ages that an lcore recorded, ns: each bucket's lower bound, as often as it was hit. */
-const ages = (rig: Rig, run: StreamRun) =>
-  Array.from(readLatency(rig.arena, run.control)).flatMap((count, bucket) =>
-    Array(count).fill(bucketBounds(bucket).from),
-  );
 
 onEngines("latency: one stamp a burst, its age recorded by who receives it", clock, (t, rig) => {
   for (const spec of [

@@ -54,6 +54,8 @@ export class FakeSysfs extends Sysfs {
   readonly faults: Fault[] = [];
   /** Called with the path of each attribute before it is read. */
   beforeRead: ((path: string) => void) | undefined;
+  /** What a write waits for that another thread does. */
+  asideUntil: Promise<void> | undefined;
   private readonly drivers = new Map<string, FakeDriver>();
   private readonly devices = new Map<string, FakeDevice>();
 
@@ -173,6 +175,12 @@ export class FakeSysfs extends Sysfs {
     if (action === "unbind") this.unbind(value, driver);
     if (action === "bind") this.bind(value, driver);
     if (path === "bus/pci/drivers_probe") this.probe(value);
+  }
+
+  /** As long as the kernel takes; `store` is what it does then. */
+  protected override async storeAside(path: string, value: string): Promise<void> {
+    await this.asideUntil;
+    this.store(path, value);
   }
 
   private folder(address: string): string {

@@ -76,17 +76,19 @@ interface Flow {
   v6?: boolean;
   from?: readonly number[];
   to?: readonly number[];
+  /** Destination of a UDP datagram, by default 53. */
+  port?: number;
 }
 
 function addressesOf({ v6, from = [10, 0, 0, 1], to = [10, 0, 0, 2] }: Flow): Uint8Array {
   return v6 ? Buffer.concat([V6_FROM, V6_TO]) : Buffer.from([...from, ...to]);
 }
 
-/** A UDP datagram from port 4097 to 53, its checksum over these addresses. */
+/** A UDP datagram from port 4097, its checksum over these addresses. */
 export function udp(payload: Uint8Array, flow: Flow = {}): Buffer {
   const datagram = Buffer.alloc(8 + payload.length);
   datagram.writeUInt16BE(4097, 0);
-  datagram.writeUInt16BE(53, 2);
+  datagram.writeUInt16BE(flow.port ?? 53, 2);
   datagram.writeUInt16BE(datagram.length, 4);
   datagram.set(payload, 8);
   const found = ~sum(Buffer.concat([pseudo(addressesOf(flow), 17, datagram.length), datagram])) & 0xffff;

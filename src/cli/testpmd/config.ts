@@ -1,7 +1,7 @@
 // What is forwarded and how: testpmd's global variables as one plain object. options.ts fills it in from the command
 // line, Session changes it by setters, topology.ts makes streams of it.
 import type { RssType } from "../../ethdev/driver.ts";
-import type { ModeName } from "../../forward/streams.ts";
+import type { ChecksumName, ModeName } from "../../forward/streams.ts";
 
 export type Topology = "paired" | "chained" | "loop";
 
@@ -20,6 +20,13 @@ export interface NoisyConfig {
   writes: number;
   reads: number;
   readWrites: number;
+}
+
+/** The mode `csum`: testpmd's `csum` commands, for one port that sends. */
+export interface CsumConfig {
+  readonly tunnels: boolean;
+  /** Checksums that are made in software although the port can. */
+  readonly software: readonly ChecksumName[];
 }
 
 export interface ForwardConfig {
@@ -53,6 +60,8 @@ export interface ForwardConfig {
   /** txonly and flowgen send the time, other modes measure how old it is. */
   stamp: boolean;
   noisy: NoisyConfig;
+  /** By port; others look into no tunnel, and make all checksums that they can. */
+  csum: ReadonlyMap<number, CsumConfig>;
   /** What packets are hashed over, of what a port has of these; empty: --disable-rss. */
   rssTypes: readonly RssType[];
   rxChecksum: boolean;

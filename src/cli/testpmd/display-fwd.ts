@@ -114,7 +114,7 @@ export function fwdStats(session: Session): string {
 }
 
 function streamLines({ plan, counts }: StreamStats, { recordBurstStats, mode }: ForwardConfig): string[] {
-  const { rxPackets, txPackets, txDropped, badIpChecksum, badL4Checksum } = counts;
+  const { rxPackets, txPackets, txDropped } = counts;
   if (rxPackets === 0 && txPackets === 0 && txDropped === 0) return [];
   const two = (number: number) => `${number}`.padStart(2);
   const border = "-".repeat(7);
@@ -126,9 +126,10 @@ function streamLines({ plan, counts }: StreamStats, { recordBurstStats, mode }: 
     `  RX-packets: ${wide(rxPackets)} TX-packets: ${wide(txPackets)} TX-dropped: ${wide(txDropped)}`,
   ];
   if (mode === "csum") {
+    const { badIpChecksum, badL4Checksum, badOuterIpChecksum, badOuterL4Checksum } = counts;
     const bad = `RX- bad IP checksum: ${wide(badIpChecksum)}  Rx- bad L4 checksum: ${wide(badL4Checksum)}`;
-    lines[lines.length - 1] += `  ${bad} Rx- bad outer L4 checksum: ${wide(0)}`;
-    lines.push(` RX- bad outer IP checksum: ${wide(0)}`); // tunnels are not looked into
+    lines[lines.length - 1] += `  ${bad} Rx- bad outer L4 checksum: ${wide(badOuterL4Checksum)}`;
+    lines.push(` RX- bad outer IP checksum: ${wide(badOuterIpChecksum)}`);
   }
   if (!recordBurstStats) return lines;
   return [...lines, ...burstLine("RX", counts.rxBursts), ...burstLine("TX", counts.txBursts)];
@@ -138,10 +139,11 @@ function portLines(delta: PortDelta, { mode }: ForwardConfig): string[] {
   const { rxPackets, rxMissed, txPackets, dropped, rxErrors, rxNoMbuf } = delta;
   const lines = [rxLine(rxPackets, rxMissed)];
   if (mode === "csum") {
-    const { badIpChecksum, badL4Checksum } = delta;
+    const { badIpChecksum, badL4Checksum, badOuterIpChecksum, badOuterL4Checksum } = delta;
+    const inner = `Bad-ipcsum: ${wide(badIpChecksum)} Bad-l4csum: ${wide(badL4Checksum)}`;
     lines.push(
-      `  Bad-ipcsum: ${wide(badIpChecksum)} Bad-l4csum: ${wide(badL4Checksum)}Bad-outer-l4csum: ${wide(0)}`,
-      `  Bad-outer-ipcsum: ${wide(0)}`,
+      `  ${inner}Bad-outer-l4csum: ${wide(badOuterL4Checksum)}`,
+      `  Bad-outer-ipcsum: ${wide(badOuterIpChecksum)}`,
     );
   }
   if (rxErrors + rxNoMbuf > 0) lines.push(`  RX-error: ${rxErrors}`, `  RX-nombufs: ${wide(rxNoMbuf)}`);

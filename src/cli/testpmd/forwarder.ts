@@ -1,5 +1,4 @@
 // What is forwarded now: lcores started by a plan, kept running while others change, stopped.
-import { PollmodeError } from "../../errors.ts";
 import type { Pollmode } from "../../pollmode.ts";
 import type { ForwardConfig } from "./config.ts";
 import { FwdStats } from "./fwd-stats.ts";
@@ -90,23 +89,21 @@ export class Forwarder {
     const stays = new Set(before.plan.lcores.filter(kept).map(({ lcore }) => lcore));
     const beginning = plan.lcores.filter(({ lcore }) => !stays.has(lcore));
     await this.halt(ending);
-    this.stats.follow(plan);
+    // what they counted is taken over, and must not be counted again before others count in its place
+    const lcores = before.plan.lcores.filter(({ lcore }) => stays.has(lcore));
+    this.running = { ...before, plan: { ...before.plan, lcores } };
+    this.stats.follow(plan, beginning);
     try {
       await this.launch(beginning, config);
     } catch (error) {
-      this.stats.follow(before.plan);
-      await this.launch(ending, before.config);
+      this.stats.follow(before.plan, ending);
+      try {
+        await this.launch(ending, before.config);
+      } finally {
+        this.running = before; // also where that fails: what runs all the same is to be stopped some day
+      }
       throw error;
     }
     this.running = { plan, config };
-  }
-
-  /** Throws where the configuration could not be forwarded now. */
-  check(config: ForwardConfig, started: (port: number) => boolean): void {
-    const { ports } = makePlan(config);
-    const stopped = this.active ? ports.find((port) => !started(port)) : undefined;
-    if (stopped === undefined) return;
-    const message = `port ${stopped} is stopped, and forwarding goes on`;
-    throw new PollmodeError("PORT_STATE", message, `port start ${stopped}, or type \`stop\` first`);
   }
 }

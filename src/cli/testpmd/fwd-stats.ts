@@ -8,7 +8,9 @@ import { BURST_MAX } from "../../limits.ts";
 import type { Pollmode } from "../../pollmode.ts";
 import type { LcorePlan, Plan, StreamPlan } from "./topology.ts";
 
-const SUMS = ["rxPackets", "txPackets", "txDropped", "badIpChecksum", "badL4Checksum"] as const;
+/** Packets that came with wrong checksums, which the mode csum counts. */
+const BAD = ["badIpChecksum", "badL4Checksum", "badOuterIpChecksum", "badOuterL4Checksum"] as const;
+const SUMS = ["rxPackets", "txPackets", "txDropped", ...BAD] as const;
 type Sum = (typeof SUMS)[number];
 
 /** What a stream counted since `start`. */
@@ -24,11 +26,9 @@ export interface StreamStats {
 }
 
 /** Counters of a port since `start`. */
-export interface PortDelta extends PortStats {
+export interface PortDelta extends PortStats, Record<(typeof BAD)[number], number> {
   /** Packets that streams could not send there. */
   readonly dropped: number;
-  readonly badIpChecksum: number;
-  readonly badL4Checksum: number;
 }
 
 const PORT_SUMS = [
@@ -72,7 +72,7 @@ export class FwdStats {
   begin(plan: Plan): void {
     this.known.clear();
     this.before.clear();
-    this.follow(plan);
+    this.follow(plan, plan.lcores);
   }
 
   /** `clear fwd stats`: counts begin at 0 again, while lcores go on. */
@@ -80,18 +80,18 @@ export class FwdStats {
     this.update(running);
     for (const known of this.known.values()) known.counts = noCounts();
     this.before.clear();
-    this.follow(this.current);
+    this.follow(this.current, []);
   }
 
-  /** Other streams are forwarded from now on. What was counted stays. Called before their lcores begin. */
-  follow(plan: Plan): void {
+  /** Other streams are forwarded from now on, by lcores of which these are yet to begin. What was counted stays. */
+  follow(plan: Plan, beginning: readonly LcorePlan[]): void {
     this.current = plan;
     for (const id of plan.ports) {
       if (!this.before.has(id)) this.before.set(id, this.engine.port(id).stats());
     }
-    if (!plan.app) return;
-    for (const { streams } of plan.lcores) {
-      for (const stream of streams) this.know(stream).last = this.readQueues(stream);
+    for (const { streams } of beginning) {
+      // queues, by which an application is counted, count on; streams begin at 0
+      for (const stream of streams) this.know(stream).last = plan.app ? this.readQueues(stream) : undefined;
     }
   }
 
@@ -117,7 +117,6 @@ export class FwdStats {
   /** Takes over what these lcores' streams counted: they have stopped, and count from 0 when they begin again. */
   collect(lcores: readonly LcorePlan[]): void {
     this.update(lcores);
-    if (this.current.app) return; // its queues count on
     for (const { streams } of lcores) for (const stream of streams) this.know(stream).last = undefined;
   }
 
@@ -165,6 +164,8 @@ export class FwdStats {
       dropped: sum("txPort", "txDropped"),
       badIpChecksum: sum("rxPort", "badIpChecksum"),
       badL4Checksum: sum("rxPort", "badL4Checksum"),
+      badOuterIpChecksum: sum("rxPort", "badOuterIpChecksum"),
+      badOuterL4Checksum: sum("rxPort", "badOuterL4Checksum"),
     };
   }
 
@@ -175,10 +176,20 @@ export class FwdStats {
     return known;
   }
 
-  /** Of an lcore that runs an application, which has no streams: what its queues counted since the last look. */
+  /**
+   * An application has no streams: its queues count its packets, and bursts where they are recorded. That is a reading
+   * for each queue pair, in the streams' order, by what they receive.
+   */
   private read({ lcore, streams }: LcorePlan): Reading[] {
-    if (this.current.app) return streams.map((stream) => this.readQueues(stream));
-    return readStreams(this.engine.arena, this.engine.lcores.byId(lcore));
+    const readings = readStreams(this.engine.arena, this.engine.lcores.byId(lcore));
+    if (!this.current.app) return readings;
+    return streams.map((stream, k) => {
+      const sends = streams.findIndex(
+        ({ rxPort, rxQueue }) => rxPort === stream.txPort && rxQueue === stream.txQueue,
+      );
+      const { txBursts } = readings[sends] ?? {};
+      return { ...this.readQueues(stream), rxBursts: readings[k]?.rxBursts, txBursts };
+    });
   }
 
   private readQueues(stream: StreamPlan): Reading {

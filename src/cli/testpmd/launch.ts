@@ -5,6 +5,7 @@ import { type ModeName, type StreamSpec, udpTemplate } from "../../forward/strea
 import { LcoreState } from "../../hot/layout.ts";
 import type { Pollmode } from "../../pollmode.ts";
 import type { ForwardConfig } from "./config.ts";
+import { checksumsBy, csumOf } from "./csum.ts";
 import type { FirstOptions } from "./first-app.ts";
 import { appOf } from "./modes.ts";
 import type { LcorePlan, StreamPlan } from "./topology.ts";
@@ -31,6 +32,9 @@ export async function launchLcore(engine: Pollmode, plan: LcorePlan, config: For
     queues: plan.streams.map(({ rxPort, rxQueue }) => ({ port: engine.port(rxPort), queue: rxQueue })),
     options: appOptions(plan, config),
     rxInterrupt: config.rxInterrupt,
+    verbose: config.verbose,
+    recordBursts: config.recordBurstStats,
+    latency: config.stamp,
   });
 }
 
@@ -38,10 +42,13 @@ function streamSpec(engine: Pollmode, stream: StreamPlan, config: ForwardConfig)
   const generates = config.mode === "txonly" || config.mode === "flowgen";
   // as testpmd's, flowgen has a destination of its own; here --eth-peer and `set eth-peer` change that, too
   const peered = config.mode !== "flowgen" || config.ethPeers.has(stream.txPort);
+  const txPort = engine.port(stream.txPort);
   return {
     mode: config.mode as ModeName,
     rx: { port: engine.port(stream.rxPort), queue: stream.rxQueue },
-    tx: { port: engine.port(stream.txPort), queue: stream.txQueue },
+    tx: { port: txPort, queue: stream.txQueue },
+    checksum: checksumsBy(txPort, config),
+    tunnels: csumOf(config, stream.txPort).tunnels,
     ...(peered ? { ethPeer: stream.peer } : {}),
     noisy: config.noisy,
     verbose: config.verbose,

@@ -98,13 +98,15 @@ export const programTable = {
     meaning: "Extended statistics to print with the ports' statistics.",
   },
   "record-burst-stats": {
-    meaning: "Print how large bursts were with the forward statistics; not of an application.",
+    meaning: "Print how large bursts were with the forward statistics.",
   },
   http: { value: "[HOST:]PORT", meaning: "Serve /metrics and a live page. Not in DPDK." },
   stamp: {
     meaning: "txonly and flowgen send the time, other modes measure how old it is: see --http. Not in DPDK.",
   },
-  "rx-interrupt": { meaning: "lcores sleep while nothing comes; the ports must be able to. Not in DPDK." },
+  "rx-interrupt": {
+    meaning: "lcores sleep while nothing comes; not with net_null, net_ring, net_pcap. Not in DPDK.",
+  },
   engine: {
     value: "wasm|ts",
     meaning: "The hot path in WebAssembly or TypeScript. Not in DPDK.",

@@ -223,6 +223,7 @@ function readForward(values: ForwardValues & ProgramValues, dataRoom: number): T
     multiFlow: values["txonly-multi-flow"],
     stamp: values.stamp,
     noisy: readNoisy(values),
+    csum: new Map(),
     rssTypes: readRss(values),
     rxChecksum: values["enable-rx-cksum"],
     vlanStrip: vlan || values["enable-hw-vlan-strip"],

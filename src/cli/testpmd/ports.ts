@@ -284,8 +284,12 @@ export class SessionPorts {
     return ports.filter((port) => {
       if (!isForwarding(port.id)) return true;
       const message = `Please remove port ${port.id} from forwarding configuration.`;
-      if (id !== "all")
-        throw new PollmodeError("PORT_STATE", message, "type `stop`, or `set portlist` without it");
+      if (id !== "all") {
+        const others = this.all.filter((one) => one !== port && isForwarding(one.id));
+        const list = others.map((one) => one.id).join(",");
+        const fix = list === "" ? "type `stop`" : `set portlist ${list}, or type \`stop\``;
+        throw new PollmodeError("PORT_STATE", message, fix);
+      }
       warn(message);
       return false;
     });

@@ -11,6 +11,7 @@ import { drainVerbose } from "../../forward/verbose.ts";
 import { threadCpus } from "../../libc/libc.ts";
 import type { Pollmode } from "../../pollmode.ts";
 import type { ForwardConfig, ForwardMode } from "./config.ts";
+import { type CsumChange, changeCsum, csumText } from "./csum.ts";
 import { configRxtx, fwdStats, oddWarning, planText } from "./display-fwd.ts";
 import { verboseText } from "./display-verbose.ts";
 import { Forwarder } from "./forwarder.ts";
@@ -19,7 +20,7 @@ import { chooseLcores, openEngine } from "./open.ts";
 import type { TestpmdOptions } from "./options.ts";
 import { type PortSettings, PortTuning } from "./port-tuning.ts";
 import { type Leave, type PortChoice, type PortStatus, SessionPorts } from "./ports.ts";
-import { appLacks, type ChangeOf, changes, choiceWords, startConfig } from "./settings.ts";
+import { type ChangeOf, changes, choiceWords, startConfig } from "./settings.ts";
 import { makePlan, type Plan } from "./topology.ts";
 
 export type { ForwardConfig, ForwardMode, NoisyConfig, Topology } from "./config.ts";
@@ -147,9 +148,8 @@ export class Session {
       if (this.ports.all.some(({ id }) => this.ports.state(id).status !== "started")) {
         throw new PollmodeError("PORT_STATE", "Not all ports were started", "type `port start all`");
       }
-      for (const words of [oddWarning(this.current), appLacks(this.current)]) {
-        if (words !== undefined) this.warn(words);
-      }
+      const odd = oddWarning(this.current);
+      if (odd !== undefined) this.warn(odd);
       const plan = makePlan(this.current);
       this.say(planText(plan, this.current));
       const { mode, flows } = this.current;
@@ -183,13 +183,26 @@ export class Session {
     return this.inTurn(async () => {
       const { edit, words } = make(this.current);
       const next = { ...this.current, ...edit };
-      this.forwarder.check(next, (id) => this.ports.state(id).status === "started");
-      await this.forwarder.change(next);
-      const lacks = appLacks(next);
-      if (lacks !== undefined && lacks !== appLacks(this.current)) this.warn(lacks);
+      makePlan(next);
+      if (edit.portlist ?? edit.nbPorts) this.requireStarted(next);
+      await this.forwarder.change(this.startedOf(next));
       this.current = next;
       if (words !== undefined) this.say(words);
     });
+  }
+
+  /** While others forward, a port of the portlist that is stopped waits: it joins when it is started. */
+  private startedOf(config: ForwardConfig): ForwardConfig {
+    const ports = config.portlist.slice(0, config.nbPorts);
+    return { ...config, portlist: ports.filter((id) => this.status(id) === "started") };
+  }
+
+  /** Whoever names the ports that are to forward now names such as can. */
+  private requireStarted({ portlist, nbPorts }: ForwardConfig): void {
+    const stopped = portlist.slice(0, nbPorts).find((id) => this.status(id) === "stopped");
+    if (!this.forwarding || stopped === undefined) return;
+    const message = `port ${stopped} is stopped, and forwarding goes on`;
+    throw new PollmodeError("PORT_STATE", message, `port start ${stopped}, or type \`stop\` first`);
   }
 
   setMode(mode: ForwardMode): Promise<void> {
@@ -229,13 +242,36 @@ export class Session {
     await this.change(changes.verbose(level));
     this.lookAtLcores(); // what was set aside under the level before
   }
+  /** `csum parse-tunnel`, `csum set`; says how checksums of what the port sends are made then. */
+  async setCsum(id: number, asked: CsumChange): Promise<void> {
+    await this.change(changeCsum(this.ports.get(id), asked));
+    this.say(csumText(this.ports.get(id), this.current));
+  }
   setRecordBurstStats(on: boolean): Promise<void> {
     return this.change(() => ({ edit: { recordBurstStats: on } }));
   }
 
+  /** While others forward, ports of the portlist join them. */
   portStart(id: PortChoice): Promise<void> {
-    return this.inTurn(() => this.ports.start(id));
+    return this.inTurn(async () => {
+      try {
+        await this.ports.start(id);
+      } finally {
+        await this.join(); // of several, one may fail and those before it have been started
+      }
+    });
   }
+
+  private async join(): Promise<void> {
+    if (!this.forwarding) return;
+    const config = this.startedOf(this.current);
+    if (config.portlist.every((id) => this.forwarder.forwards(id))) return;
+    await this.forwarder.change(config);
+    this.say(`Forwarding goes on with ports ${config.portlist.join(", ")}`);
+    const words = oddWarning(config);
+    if (words !== undefined) this.warn(words);
+  }
+
   portStop(id: PortChoice): Promise<void> {
     return this.inTurn(() => this.ports.stop(id));
   }
@@ -246,7 +282,7 @@ export class Session {
   portReset(id: PortChoice): Promise<void> {
     return this.inTurn(async () => this.ports.reset(id));
   }
-  /** Returns the new port's id. It is stopped, and the last of the portlist. */
+  /** Returns the new port's id. It is stopped, and the last of the portlist: it forwards once it is started. */
   portAttach(devargs: string | Devargs): Promise<number> {
     return this.inTurn(async () => {
       const { id } = await this.ports.attach(devargs);
@@ -265,7 +301,9 @@ export class Session {
   /** These ports are no more. */
   private drop(ids: readonly number[]): void {
     const portlist = this.current.portlist.filter((id) => !ids.includes(id));
-    this.current = { ...this.current, portlist, nbPorts: Math.min(this.current.nbPorts, portlist.length) };
+    const csum = new Map([...this.current.csum].filter(([id]) => !ids.includes(id)));
+    const nbPorts = Math.min(this.current.nbPorts, portlist.length);
+    this.current = { ...this.current, portlist, nbPorts, csum };
     for (const id of ids) this.forwarder.stats.dropPort(id);
   }
 

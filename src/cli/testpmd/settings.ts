@@ -101,22 +101,6 @@ function checkApp(option: string, mode: ForwardMode): void {
   );
 }
 
-/** What looks at packets, and does not look at an application's: it calls the drivers' bursts itself. */
-export function appLacks(config: ForwardConfig): string | undefined {
-  const { mode, verbose, recordBurstStats, stamp } = config;
-  if (appOf(mode) === undefined) return undefined;
-  const asked = [
-    ...(verbose > 0 ? ["set verbose"] : []),
-    ...(recordBurstStats ? ["record-burst-stats"] : []),
-    ...(stamp ? ["--stamp"] : []),
-  ];
-  if (asked.length === 0) return undefined;
-  return (
-    `${mode}: nothing comes of ${asked.join(", ")}: an application's packets are its own to look at\n` +
-    "  fix: count them in the application, or take `pollmode capture`; the web page (--http) has its bursts"
-  );
-}
-
 function checkNumber(what: string, value: number, max: number): void {
   if (Number.isInteger(value) && value >= 1 && value <= max) return;
   throw new PollmodeError(

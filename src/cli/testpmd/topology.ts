@@ -2,6 +2,7 @@
 // them out (app/test-pmd/config.c in DPDK: simple, RSS and icmpecho set-up). Plain numbers in, plain numbers out.
 import { PollmodeError } from "../../errors.ts";
 import type { ForwardConfig, Topology } from "./config.ts";
+import { csumOf } from "./csum.ts";
 
 /** What one stream does: receives from a queue, sends to another. */
 export interface StreamPlan {
@@ -110,7 +111,9 @@ export function workOf(plan: LcorePlan, config: ForwardConfig): string {
   const { mode, burst, txpkts, flows, multiFlow, stamp, noisy, verbose, recordBurstStats, rxInterrupt } =
     config;
   const streams = plan.streams.map((stream) => {
-    return { ...stream, peer: [...stream.peer], peerIsAsked: config.ethPeers.has(stream.txPort) };
+    const { txPort } = stream;
+    const peerIsAsked = config.ethPeers.has(txPort);
+    return { ...stream, peer: [...stream.peer], peerIsAsked, csum: csumOf(config, txPort) };
   });
   const generate = { txpkts, flows, multiFlow, stamp };
   return JSON.stringify({ streams, mode, burst, generate, noisy, verbose, recordBurstStats, rxInterrupt });

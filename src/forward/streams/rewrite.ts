@@ -1,10 +1,10 @@
 // What the modes that rewrite headers are told: addresses, and who makes checksums.
 import { PollmodeError } from "../../errors.ts";
-import { Csum } from "../csum.ts";
+import { Csum, CsumBy } from "../csum.ts";
 import { IcmpEcho } from "../icmpecho.ts";
 import { MacHeader } from "../mac.ts";
 import type { StreamBlock } from "./block.ts";
-import { checkPeer, macWords, peerOf, type StreamOptions } from "./spec.ts";
+import { type ChecksumName, checkPeer, macWords, peerOf, type StreamOptions } from "./spec.ts";
 
 export function checkMac(options: StreamOptions): void {
   checkPeer(options);
@@ -21,14 +21,26 @@ export function prepareMac(block: StreamBlock, options: StreamOptions): void {
 export function checkCsum(options: StreamOptions): void {
   checkPeer(options);
   const { port } = options.tx!;
-  if (options.checksum !== "port" || hasChecksum(options)) return;
+  const { checksum } = options;
+  if (checksum === undefined || checksum === "software" || checksum.length === 0 || hasChecksum(options))
+    return;
   const message = `csum: port ${port.id} (${port.info.driver}) does not make checksums`;
   throw new PollmodeError("NOT_SUPPORTED", message, 'leave checksum out, or choose "software"');
 }
 
 export function prepareCsum(block: StreamBlock, options: StreamOptions): void {
   prepareMac(block, options);
-  block.set(Csum.BY_PORT, options.checksum !== "software" && hasChecksum(options) ? 1 : 0);
+  block.set(Csum.BY_PORT, byPort(options));
+  block.set(Csum.TUNNELS, options.tunnels ? 1 : 0);
+}
+
+const BITS: Readonly<Record<ChecksumName, CsumBy>> = { ip: CsumBy.IP, tcp: CsumBy.TCP, udp: CsumBy.UDP };
+
+function byPort(options: StreamOptions): number {
+  const { checksum = "port" } = options;
+  if (checksum === "software" || !hasChecksum(options)) return 0;
+  const names = checksum === "port" ? (Object.keys(BITS) as ChecksumName[]) : checksum;
+  return names.reduce((bits, name) => bits | BITS[name], 0);
 }
 
 function hasChecksum({ tx }: StreamOptions): boolean {

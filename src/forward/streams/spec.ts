@@ -33,8 +33,10 @@ export interface StreamOptions {
   stamp?: boolean | undefined;
   /** Modes that receive: the age of stamped packets goes into the lcore's latency histogram. */
   latency?: boolean | undefined;
-  /** csum: who makes checksums. Default: the port that sends, where it has the offload txChecksum. */
-  checksum?: "port" | "software" | undefined;
+  /** csum: who makes checksums; a list: the port these. Default: the port that sends, where it has txChecksum. */
+  checksum?: "port" | "software" | readonly ChecksumName[] | undefined;
+  /** csum: checksums in VXLAN, GRE and IP in IP are made anew, too; of such packets all in software. */
+  tunnels?: boolean | undefined;
   /** noisy: what it does to memory and how long packets wait. */
   noisy?: NoisyOptions | undefined;
   /** 1: received packets, 2: sent ones, 3: both are kept for drainVerbose(). 0: none. */
@@ -44,6 +46,9 @@ export interface StreamOptions {
   /** seq-send, seq-check: see sequence.ts. */
   sequence?: SequenceOptions | undefined;
 }
+
+/** What csum may leave to a port. */
+export type ChecksumName = "ip" | "tcp" | "udp";
 
 /** The mode noisy, which behaves as a program with much memory does. Defaults: 0. */
 export interface NoisyOptions {

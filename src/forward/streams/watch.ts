@@ -9,11 +9,18 @@ import { bound, type StreamOptions } from "./spec.ts";
 /** Tells this process's stamps from others': their clocks differ. */
 const stampTag = randomInt(1, 2 ** 32);
 
-export function checkWatch({ verbose = 0 }: StreamOptions): void {
+/** What may be looked at, of a stream or of an application. */
+export type WatchOptions = Pick<StreamOptions, "latency" | "verbose" | "recordBursts">;
+
+export function isWatched({ verbose = 0, latency = false, recordBursts = false }: WatchOptions): boolean {
+  return verbose > 0 || latency || recordBursts;
+}
+
+export function checkWatch({ verbose = 0 }: WatchOptions): void {
   bound("verbose level", verbose, 0, 65535);
 }
 
-export function prepareWatch(block: StreamBlock, options: StreamOptions): void {
+export function prepareWatch(block: StreamBlock, options: WatchOptions): void {
   const { verbose = 0, latency = false, recordBursts = false } = options;
   let watched = 0;
   block.set(Stream.STAMP_TAG, stampTag);

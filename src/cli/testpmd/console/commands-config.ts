@@ -1,5 +1,6 @@
 // How packets are forwarded, and what ports let in.
 import type { ForwardMode } from "../config.ts";
+import { type CsumLayer, csumText } from "../csum.ts";
 import type { PortChoice } from "../ports.ts";
 import { type Command, command } from "./table.ts";
 import { integer, upTo } from "./types.ts";
@@ -34,7 +35,7 @@ const forwarding: readonly Command[] = [
   command<[number]>({
     grammar: "set verbose (level)",
     section,
-    help: "Set the debug verbosity level: 1 prints received packets, 2 sent ones, 3 both; none of an application.",
+    help: "Set the debug verbosity level: 1 prints received packets, 2 sent ones, 3 both.",
     example: "set verbose 1",
     types: { level: integer(0, 0xffff) },
     run: ({ session }, [level]) => session.setVerbose(level),
@@ -84,9 +85,33 @@ const forwarding: readonly Command[] = [
   command<[OnOff]>({
     grammar: "set record-burst-stats (on|off)",
     section,
-    help: "Set the option to enable display of RX and TX bursts, but for an application.",
+    help: "Set the option to enable display of RX and TX bursts.",
     example: "set record-burst-stats on",
     run: ({ session }, [on]) => session.setRecordBurstStats(on === "on"),
+  }),
+];
+
+const checksums: readonly Command[] = [
+  command<[OnOff, number]>({
+    grammar: "csum parse-tunnel (on|off) (port_id)",
+    section,
+    help: "Let csum make checksums in VXLAN, GRE and IP-in-IP, too, of what port_id sends.",
+    example: "csum parse-tunnel on 0",
+    run: ({ session }, [on, id]) => session.setCsum(id, { tunnels: on === "on" }),
+  }),
+  command<[CsumLayer, "hw" | "sw", number]>({
+    grammar: "csum set (ip|udp|tcp|sctp|outer-ip|outer-udp) (hw|sw) (port_id)",
+    section,
+    help: "Let csum leave checksums of what port_id sends to the port, or make them in software.",
+    example: "csum set outer-udp sw 0",
+    run: ({ session }, [layer, by, id]) => session.setCsum(id, { layer, by }),
+  }),
+  command<[number]>({
+    grammar: "csum show (port_id)",
+    section,
+    help: "Show who makes which checksums of what port_id sends.",
+    example: "csum show 0",
+    run: ({ session, say }, [id]) => say(csumText(session.ports.get(id), session.config)),
   }),
 ];
 
@@ -162,4 +187,4 @@ const links: readonly Command[] = [
   }),
 ];
 
-export const configCommands: readonly Command[] = [...forwarding, ...addresses, ...links];
+export const configCommands: readonly Command[] = [...forwarding, ...checksums, ...addresses, ...links];

@@ -6,7 +6,8 @@ import { types } from "./types.ts";
 
 const NO_SPLIT = "buffers are all of one size (--mbuf-size)";
 const NO_VF = "virtual functions are set up by the kernel: ip link set DEV vf N …";
-const NO_TUNNEL = "tunnels are not looked into";
+const NO_TUNNEL = "no driver puts packets into tunnels or takes them out";
+const NO_TUNNEL_PORT = "csum parse-tunnel finds VXLAN at UDP port 4789; no driver looks into tunnels";
 const NO_SHARE = "rings have no state of their own here: see show port xstats";
 const NO_METER = "no driver has meters or traffic management";
 const NO_TEMPLATE = "rules are made one by one: flow create";
@@ -103,10 +104,7 @@ const commands: Readonly<Record<string, string>> = {
   "vlan set inner": "tags have type 0x8100",
   "vlan set outer": "tags have type 0x8100",
   tx_vlan: NO_INSERT,
-  rx_vxlan_port: NO_TUNNEL,
-  "csum set": "the mode csum lets the port compute what it can, and does the rest",
-  "csum show": "the mode csum lets the port compute what it can, and does the rest",
-  "csum parse-tunnel": NO_TUNNEL,
+  rx_vxlan_port: NO_TUNNEL_PORT,
   "csum mac-swap": "set fwd macswap swaps addresses",
   tso: NO_SEGMENT,
   tunnel_tso: NO_SEGMENT,
@@ -130,7 +128,7 @@ const commands: Readonly<Record<string, string>> = {
   "port config (port_id) dcb": "no driver has traffic classes",
   "port config (port_id) rxq": "all queues have as many descriptors: port config all rxd N",
   "port config (port_id) txq": "all queues have as many descriptors: port config all txd N",
-  "port config (port_id) udp_tunnel_port": NO_TUNNEL,
+  "port config (port_id) udp_tunnel_port": NO_TUNNEL_PORT,
   "port config (port_id) rx_offload": "use --enable-rx-cksum, --enable-hw-vlan-strip or vlan set",
   "port config (port_id) tx_offload": "modes turn on what they need",
   "port config (port_id) tx_metadata": "no driver sends metadata",

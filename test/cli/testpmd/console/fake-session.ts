@@ -61,7 +61,7 @@ export function fakeSession(): FakeSession {
       chosen: (id: number | "all") => (id === "all" ? ports : [ports[id]]),
     },
     status: () => "stopped",
-    config: { portlist: [0, 1], corelist: [1] },
+    config: { portlist: [0, 1], corelist: [1], csum: new Map() },
   };
   const session = new Proxy(known, {
     get(target, name: string) {
