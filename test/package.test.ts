@@ -140,6 +140,21 @@ t.test("npx pollmode rx-pps", async (t) => {
   t.ok(JSON.parse(stdout).packets > 0);
 });
 
+t.test("the commands that errors name, for who embeds it", async (t) => {
+  const source = `
+    import { Pollmode } from "pollmode";
+    const options = { lcores: "0", inMemory: true, noHuge: true, iovaMode: "pa", vdev: ["net_null0"] };
+    await Pollmode.start(options).catch(({ code, fix }) => console.log(JSON.stringify({ code, fix })));`;
+  writeFileSync(join(consumer, "fails.js"), source);
+  const failed = await runFile(process.execPath, ["fails.js"], { cwd: consumer, timeout: 30_000 });
+  const { code, fix } = JSON.parse(failed.stdout) as { code: string; fix: string };
+  t.equal(code, "IOVA_NEEDS_HUGEPAGES");
+  const [, command] = / as root: (pollmode hugepages .*)$/.exec(fix) ?? [];
+  const words = ["--no-install", ...command!.split(" "), "--dry-run"];
+  const { stdout } = await runFile("npx", words, { cwd: consumer, timeout: 60_000 });
+  t.match(stdout, /^echo \d+ > \S+nr_hugepages$/m);
+});
+
 const program = `
 import { type AppFactory, describeError, Mbuf, Pollmode, type PollmodeOptions, type PortStats } from "pollmode";
 const app: AppFactory = ({ u32, pkts }) => () => u32[(pkts[0]! + Mbuf.PKT_LEN) >>> 2]!;

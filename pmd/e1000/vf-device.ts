@@ -243,7 +243,7 @@ export class VfDevice implements EthDevice {
     this.lost = true;
     const { vf, pf } = this.parts.names;
     const message = `${vf} does not answer any more: ${pf} has taken it away`;
-    const fix = `close the port; echo 1 > /sys/bus/pci/devices/<address of ${pf}>/sriov_numvfs makes VFs again`;
+    const fix = `close the port; pollmode sriov create ${pf} --count 1, as root of the host, makes a VF again`;
     this.events.error(new PollmodeError("DEVICE_LOST", message, fix));
   }
 

@@ -36,7 +36,7 @@ export function refuseWithVfs(address: string): void {
   if (count === 0) return;
   const message = `${address} has ${count} virtual functions, and so not its queues for itself`;
   const fix =
-    `echo 0 > /sys/bus/pci/devices/${address}/sriov_numvfs; ` +
+    `as root: pollmode sriov remove ${address}; ` +
     "or leave it to the kernel's igb and take one of its virtual functions";
   throw new PollmodeError("PF_HAS_VFS", message, fix);
 }

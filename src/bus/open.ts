@@ -1,10 +1,11 @@
 // Opens PCI functions through whichever kernel interface they are bound to: VFIO or UIO.
 import { PollmodeError } from "../errors.ts";
 import type { IovaMode } from "../memory/iova.ts";
+import { bindCommand } from "./pci/commands.ts";
 import { type PciDevice, readPciDevice, scanPci } from "./pci/scan.ts";
 import type { PciFunction } from "./pci-function.ts";
 import { UioDevice } from "./uio/device.ts";
-import { isUioDriver, loadAndBind, notBound } from "./uio/errors.ts";
+import { isUioDriver, notBound } from "./uio/errors.ts";
 import { isVfioDriver } from "./vfio/drivers.ts";
 import { System } from "./vfio/system.ts";
 import { Vfio, type VfioOptions } from "./vfio/vfio.ts";
@@ -99,7 +100,7 @@ function notForUs(device: PciDevice, system: System): PollmodeError {
   if (driver === undefined && isUioDriver(driverOverride)) return notBound(device, system.sysfs);
   const withoutIommu = physicalFunction === undefined ? "uio_pci_generic" : "igb_uio";
   const wanted = system.hasIommu ? "vfio-pci" : withoutIommu;
-  const fix = `as root: ${loadAndBind(device, wanted)}`;
+  const fix = `as root: ${bindCommand(wanted, address)}`;
   if (driver === undefined) {
     const message = `${address} has no driver: pollmode opens devices that vfio-pci, uio_pci_generic or igb_uio has`;
     return new PollmodeError("PCI_NO_DRIVER", message, fix);

@@ -1,8 +1,10 @@
 // IOMMU groups: what the IOMMU cannot tell apart, and so the smallest thing that user space can be given. Groups are
 // the kernel's and are read from sysfs; why one is shared is found out from its devices, by the kernel's own rules.
 // Documentation/ABI/testing/sysfs-kernel-iommu_groups, Documentation/driver-api/vfio.rst of the kernel.
+import { parsePciAddress } from "../bus/pci/address.ts";
+import { bindCommand, unbindCommand } from "../bus/pci/commands.ts";
 import { type PciDevice, readPciDevice } from "../bus/pci/scan.ts";
-import { devicePath } from "../bus/pci/sysfs.ts";
+import { devicePath, type Sysfs } from "../bus/pci/sysfs.ts";
 import { ignoresBridges, leavesGroupAlone } from "../bus/vfio/drivers.ts";
 import type { Machine } from "./machine.ts";
 import { isConventional, isPciBridge, type PciNode, readPciNode } from "./topology.ts";
@@ -15,6 +17,12 @@ export interface GroupDevice {
   readonly class: number | undefined;
   readonly pci: PciDevice | undefined;
   readonly node: PciNode | undefined;
+  /**
+   * Of a bridge, the kernel's own judgement: whether what is below it is in other groups than the bridge. Chips are
+   * known to it that isolate without ACS, and others that do not with it (drivers/pci/quirks.c). Undefined: it has
+   * nothing below it.
+   */
+  readonly isolates: boolean | undefined;
   /** Its driver does DMA for the kernel, and keeps the group from user space. */
   readonly isInTheWay: boolean;
 }
@@ -65,7 +73,7 @@ export function iommuGroupOf(machine: Machine, { iommuGroup }: PciDevice): Iommu
 function read(number: number, machine: Machine): IommuGroup {
   const { sysfs } = machine;
   const path = (name: string) => `${folder}/${number}/${name}`;
-  const devices = sysfs.list(path("devices")).flatMap((name) => readDevice(path("devices"), name, machine));
+  const devices = sysfs.list(path("devices")).flatMap((name) => readDevice(number, name, machine));
   const reservedRegions = parseRegions(sysfs.readOptional(path("reserved_regions")) ?? "");
   const inTheWay = devices.filter(({ isInTheWay }) => isInTheWay);
   return {
@@ -83,28 +91,41 @@ function read(number: number, machine: Machine): IommuGroup {
   };
 }
 
+/** Its PCI devices, but bridges, whose drivers keep it from user space. */
+export function inTheWay({ devices }: IommuGroup): PciDevice[] {
+  return devices.flatMap(({ pci, node, isInTheWay }) => (pci && isInTheWay && !node?.isBridge ? [pci] : []));
+}
+
 /** For root: what gives the devices to VFIO, which takes no bridge; those are taken from their drivers. */
 export function freeCommands(devices: readonly PciDevice[]): string[] {
-  const commands = [
-    { option: "-b vfio-pci", of: devices.filter((device) => !isPciBridge(device)) },
-    { option: "-u", of: devices.filter(isPciBridge) },
+  const of = (bridges: boolean) =>
+    devices.filter((device) => isPciBridge(device) === bridges).map(({ address }) => address);
+  const [others, bridges] = [of(false), of(true)];
+  return [
+    ...(others.length > 0 ? [bindCommand("vfio-pci", ...others)] : []),
+    ...(bridges.length > 0 ? [unbindCommand(...bridges)] : []),
   ];
-  return commands.flatMap(({ option, of }) => {
-    const addresses = of.map(({ address }) => address).join(" ");
-    return addresses === "" ? [] : [`pollmode devbind ${option} ${addresses}`];
-  });
 }
 
 /** Nothing if it went meanwhile. */
-function readDevice(devices: string, address: string, machine: Machine): GroupDevice[] {
+function readDevice(group: number, address: string, machine: Machine): GroupDevice[] {
   const { sysfs, kernelRelease } = machine;
+  const devices = `${folder}/${group}/devices`;
   if (!sysfs.exists(`${devices}/${address}`)) return [];
   const isPci = sysfs.exists(devicePath(address, "vendor"));
   const pci = isPci ? readPciDevice(address, sysfs) : undefined;
   const driver = pci ? pci.driver : sysfs.linkName(`${devices}/${address}/driver`);
   const node = pci && readPciNode(pci, sysfs);
   const isHarmless = leavesGroupAlone(driver) || (node?.isBridge === true && ignoresBridges(kernelRelease));
-  return [{ address, driver, class: pci?.class, pci, node, isInTheWay: !isHarmless }];
+  const isolates = node?.isBridge ? isolatesFrom(group, address, sysfs) : undefined;
+  return [{ address, driver, class: pci?.class, pci, node, isolates, isInTheWay: !isHarmless }];
+}
+
+/** pci_device_group has a device join the group of the bridge above it, unless all from there on upwards isolate. */
+function isolatesFrom(group: number, bridge: string, sysfs: Sysfs): boolean | undefined {
+  const below = sysfs.list(devicePath(bridge)).filter((name) => parsePciAddress(name) !== undefined);
+  const groups = below.flatMap((name) => sysfs.linkName(devicePath(name, "iommu_group")) ?? []);
+  return groups.length === 0 ? undefined : groups.some((other) => other !== `${group}`);
 }
 
 /** Lines of first address, last address and type. */
@@ -127,21 +148,46 @@ function warningsOf(regions: readonly ReservedRegion[]): string[] {
   ];
 }
 
+/**
+ * From the topmost bridge downwards. What the kernel found there it has acted on; below a bridge that does not isolate
+ * it looked no further, and what configuration space says there is a reason that may come next.
+ */
 function whyShared(devices: readonly GroupDevice[]): string[] {
   const nodes = devices.flatMap(({ node }) => node ?? []);
-  const causes = [...nodes.flatMap((node) => causeAbove(node, nodes)), ...peers(nodes).flatMap(causeBeside)];
-  if (causes.length > 0) return causes;
-  return ["the kernel knows that they use one another's requester ID, or the firmware describes them as one"];
+  const isJudged = ({ above }: PciNode) => !nodes.some(({ address }) => above.includes(address));
+  const of = (judged: boolean) => {
+    const bridges = devices.filter(({ node }) => node && isJudged(node) === judged);
+    const functions = peers(nodes).filter(([first]) => isJudged(first!) === judged);
+    return [
+      ...bridges.flatMap((device) => causeAbove(device, nodes, judged)),
+      ...functions.flatMap(causeBeside),
+    ];
+  };
+  const causes = of(true);
+  const next = of(false).map((text) => `besides, unless the kernel knows better: ${text}`);
+  if (causes.length > 0) return [...causes, ...next];
+  return [
+    "the kernel knows that they use one another's requester ID, or the firmware describes them as one",
+    ...next,
+  ];
 }
 
-/** A bridge that does not keep what is below it apart. */
-function causeAbove(bridge: PciNode, nodes: readonly PciNode[]): string[] {
-  if (!bridge.isBridge || !nodes.some(({ above }) => above.includes(bridge.address))) return [];
+/** A bridge that does not keep what is below it apart. `judged`: the kernel has found so. */
+function causeAbove(
+  { node: bridge, isolates }: GroupDevice,
+  nodes: readonly PciNode[],
+  judged: boolean,
+): string[] {
+  if (!bridge?.isBridge || isolates || !nodes.some(({ above }) => above.includes(bridge.address))) return [];
   const name = `${bridge.address} (${bridge.kind})`;
   if (bridge.acs === "unknown") {
+    if (judged) return [`${name} does not keep apart what is below it: whether it lacks ACS, only root sees`];
     return [`${name} may lack ACS: only root sees that`];
   }
-  if (bridge.acs !== "missing") return [];
+  if (bridge.acs !== "missing") {
+    if (!judged || bridge.acs !== "enabled") return [];
+    return [`${name} has ACS, which the kernel does not rely on, or found off when it made the groups`];
+  }
   if (isConventional(bridge.kind)) {
     return [`${name} speaks for all that is below it: conventional PCI does not tell who asks`];
   }

@@ -19,6 +19,7 @@ import {
   type HugepageSize,
   type Hugepages,
   hugepagesOf,
+  reserveCommand,
 } from "./hugepages.ts";
 import type { Machine } from "./machine.ts";
 
@@ -228,7 +229,7 @@ function setPool(machine: Machine, target: PoolTarget, undos: Undo[]): void {
   const path = `${pool.path}/nr_hugepages`;
   const was = persistent(pool);
   undos.push({
-    command: `echo ${was} > ${machine.sysfs.path(path)}`,
+    command: reserveCommand(pool, was),
     run() {
       if (countNow(machine, pool) === was) return;
       machine.sysfs.write(path, `${was}`);

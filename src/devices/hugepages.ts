@@ -127,6 +127,12 @@ export function parseBytes(text: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
+/** For root's shell: a pool is to have so many pages in all. */
+export function reserveCommand({ pageBytes, node }: HugepagePool, pages: number): string {
+  const where = node === undefined ? "" : ` -n ${node}`;
+  return `pollmode hugepages -p ${formatBytes(pageBytes)}${where} -r ${formatBytes(pages * pageBytes)}`;
+}
+
 /** As parseBytes takes it back: `2M`, `1G`, `1536M`. */
 export function formatBytes(bytes: number): string {
   const unit = ["G", "M", "K"].find((unit) => bytes > 0 && bytes % units[unit]! === 0) ?? "";

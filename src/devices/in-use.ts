@@ -2,7 +2,7 @@
 // not in use. Looked at from the interface upwards, through all that stands on it:
 //
 //   0000:01:00.0 ── eth0 ──member of── bond0 ──member of── br0     addresses, routes, the session's own SSH connection
-//                     └── eth0.5 (VLAN), macvlan0, …
+//                     └── eth0.5 (VLAN), macvlan0, …; those of other network namespaces too
 //
 // Not counted: IPv6 link-local addresses and the kernel's own routes, which every interface gets when it comes up; and
 // packet sockets, since LLDP and DHCP daemons listen on every interface there is.
@@ -188,6 +188,11 @@ class Walk {
       if (!stands || upper.kind === undefined) continue;
       this.#add(upperKinds[upper.kind] ?? "stacked", `${upper.name} (${upper.kind}) stands on ${name}`);
       this.#visit(upper);
+    }
+    for (const upper of this.#state.elsewhere ?? []) {
+      if (upper.lower !== index || peers.includes(upper.kind)) continue;
+      const text = `${upper.name} (${upper.kind}), in ${upper.namespace}, stands on ${name}`;
+      this.#add(upperKinds[upper.kind] ?? "stacked", text);
     }
   }
 }

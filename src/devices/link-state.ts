@@ -3,12 +3,15 @@
 import { type InterfaceAddress, listAddresses, listRoutes, type Route } from "../bus/netlink/addresses.ts";
 import { Rtnetlink } from "../bus/netlink/client.ts";
 import { type Link, listLinks } from "../bus/netlink/link.ts";
+import { type LinkElsewhere, linksElsewhere } from "../bus/netlink/namespaces.ts";
 import { PollmodeError } from "../errors.ts";
 import type { Machine } from "./machine.ts";
 
 /** Of one network namespace: this process's. */
 export interface LinkState {
   readonly links: readonly Link[];
+  /** What stands on `links` in other namespaces. */
+  readonly elsewhere?: readonly LinkElsewhere[];
   readonly addresses: readonly InterfaceAddress[];
   readonly routes: readonly Route[];
 }
@@ -19,7 +22,8 @@ const RECORD = "/netlink.json";
 export function readLinkState(machine: Machine): LinkState | undefined {
   if (!isThisMachine(machine)) return readRecord(machine);
   using client = new Rtnetlink();
-  return { links: listLinks(client), addresses: listAddresses(client), routes: listRoutes(client) };
+  const links = listLinks(client);
+  return { links, elsewhere: linksElsewhere(), addresses: listAddresses(client), routes: listRoutes(client) };
 }
 
 /** A machine may be made up of parts: then its interfaces are not this machine's. */
@@ -40,9 +44,10 @@ function readRecord(machine: Machine): LinkState | undefined {
   } catch (cause) {
     throw bad(String(cause), cause);
   }
-  const { links, addresses = [], routes = [] } = found ?? {};
+  const { links, elsewhere = [], addresses = [], routes = [] } = found ?? {};
   const isList = (list: unknown) =>
     Array.isArray(list) && list.every((entry) => typeof entry === "object" && entry);
-  if (!isList(links) || !isList(addresses) || !isList(routes)) throw bad("it lacks one of them");
-  return { links: links!, addresses, routes };
+  const areLists = [links, elsewhere, addresses, routes].every(isList);
+  if (!areLists) throw bad("it lacks one of them");
+  return { links: links!, elsewhere, addresses, routes };
 }

@@ -200,7 +200,7 @@ function notCreated(
     if (machine.sysfs.exists(path)) machine.sysfs.write(path, "1");
   } catch (error) {
     const text = `${failed}; ${uuid} is there, and could not be removed: ${(error as Error).message}`;
-    const fix = `${cause.fix}; then, as root: echo 1 > ${machine.sysfs.path(path)}`;
+    const fix = `${cause.fix}; then, as root: pollmode mdev remove ${uuid}`;
     return new PollmodeError("MDEV_NOT_RESTORED", text, fix, { cause });
   }
   return new PollmodeError("MDEV_CREATE", `${failed}; all is as it was before`, cause.fix, { cause });

@@ -11,7 +11,6 @@ import { deviceUse, type Use, type UseKind } from "./in-use.ts";
 import type { LinkState } from "./link-state.ts";
 import type { Machine } from "./machine.ts";
 
-const CLASS_STORAGE = 0x01;
 /** Base class and sub-class: PCI to PCI. */
 const CLASS_PCI_BRIDGE = 0x0604;
 
@@ -62,6 +61,17 @@ export async function refusalOf(
   return undefined;
 }
 
+/** Why devbind would not take these from their drivers, a sentence for each that it would refuse. */
+export async function dangersOf(
+  machine: Machine,
+  devices: readonly PciDevice[],
+  links: LinkState | undefined,
+): Promise<string[]> {
+  const options = { force: false, what: "bound to vfio-pci", links, warn: () => {} };
+  const refusals = await Promise.all(devices.map((device) => refusalOf(machine, device, options)));
+  return refusals.flatMap((refusal) => refusal?.error.message ?? []);
+}
+
 /** What breaks if the device leaves its driver: `uses`, as text. */
 export async function usesOf(
   machine: Machine,
@@ -69,7 +79,8 @@ export async function usesOf(
   links?: LinkState,
 ): Promise<{ interfaces: readonly Use[]; uses: readonly string[] }> {
   const interfaces = await deviceUse(machine, device, links);
-  return { interfaces, uses: [...interfaces.map(({ text }) => text), ...storageUses(machine, device)] };
+  const others = [...storageUses(machine, device), ...displayUses(machine, device)];
+  return { interfaces, uses: [...interfaces.map(({ text }) => text), ...others] };
 }
 
 function inUse(address: string, uses: readonly string[], ways: string, what: string): PollmodeError {
@@ -116,18 +127,31 @@ function bifurcatedError({ address, driver }: PciDevice, what: string): Pollmode
   return new PollmodeError("DEVICE_BIFURCATED", message, fix);
 }
 
-/** Mounted file systems, swap, and what stands on its disks: a group may have the machine's own. */
+/** What the firmware and the boot's console are shown on. vga_default_device, drivers/pci/pci-sysfs.c. */
+function displayUses({ sysfs }: Machine, { address }: PciDevice): string[] {
+  const isBootVga = sysfs.readOptional(devicePath(address, "boot_vga")) === "1";
+  return isBootVga ? ["the machine's console is shown on it (boot_vga)"] : [];
+}
+
+/**
+ * Mounted file systems, swap, and what stands on its disks: a group may have the machine's own. Whatever the device's
+ * class: disks are below USB controllers and Fibre Channel adapters, too.
+ */
 function storageUses(machine: Machine, device: PciDevice): string[] {
-  if (device.class >>> 16 !== CLASS_STORAGE) return [];
   const { sysfs } = machine;
   const mounts = machine.readText("/proc/self/mountinfo") ?? "";
   const swaps = machine.readText("/proc/swaps") ?? "";
   return blockDevices(sysfs, device.address).flatMap((name) => {
     const number = sysfs.readOptional(`class/block/${name}/dev`) ?? "";
-    // mountinfo, proc(5): the third word is the device's number, the fifth the place
-    const mounted = new RegExp(`^\\d+ \\d+ ${number} \\S+ (\\S+) `, "m").exec(mounts)?.[1];
+    // mountinfo, proc(5): the third word is the device's number, the fifth the place. Btrfs has numbers of its own, and
+    // names one of its devices after the dash
+    const mounted = new RegExp(
+      `^\\d+ \\d+ (?:${number} \\S+ (\\S+) |\\S+ \\S+ (\\S+) .* - \\S+ /dev/${name} )`,
+      "m",
+    ).exec(mounts);
+    const place = mounted?.[1] ?? mounted?.[2];
     return [
-      ...(mounted === undefined ? [] : [`/dev/${name} is mounted on ${mounted}`]),
+      ...(place === undefined ? [] : [`/dev/${name} is mounted on ${place}`]),
       ...(swaps.includes(`/dev/${name} `) ? [`/dev/${name} is swap`] : []),
       ...sysfs.list(`class/block/${name}/holders`).map((holder) => `${holder} stands on /dev/${name}`),
     ];

@@ -3,10 +3,11 @@
 import { type PciDevice, scanPci } from "../bus/pci/scan.ts";
 import { isUioDriver } from "../bus/uio/errors.ts";
 import { isVfioDriver } from "../bus/vfio/drivers.ts";
-import { type IommuGroup, iommuGroupOf } from "../devices/groups.ts";
+import { type IommuGroup, inTheWay, iommuGroupOf } from "../devices/groups.ts";
 import { deviceUse, type Use } from "../devices/in-use.ts";
+import { type LinkState, readLinkState } from "../devices/link-state.ts";
 import type { Machine } from "../devices/machine.ts";
-import { isBifurcated } from "../devices/refuse.ts";
+import { dangersOf, isBifurcated } from "../devices/refuse.ts";
 import type { User } from "./user.ts";
 
 /** A model that pollmode has a driver for. */
@@ -29,6 +30,8 @@ export interface Nic {
   readonly chip: string | undefined;
   readonly way: Way;
   readonly group: IommuGroup | undefined;
+  /** Why others of its group should stay with the kernel. */
+  readonly dangers: readonly string[];
   /** A driver for user space has it, or its own where it is bifurcated. */
   readonly isBound: boolean;
   /** What the kernel does with it. */
@@ -60,12 +63,13 @@ export interface Wanted {
 export async function situationOf(wanted: Wanted): Promise<Situation> {
   const { machine, user, memoryBytes, known, devices } = wanted;
   const common = { machine, user, memoryBytes, known };
+  const links = readLinkState(machine);
   if (devices.length > 0) {
-    const nics = await Promise.all(devices.map((device) => nicOf(device, wanted)));
+    const nics = await Promise.all(devices.map((device) => nicOf(device, wanted, links)));
     return { ...common, nics, isNamed: true, left: [] };
   }
   const all = scanPci(machine.sysfs).filter(({ class: code }) => code >> 16 === NETWORK_CONTROLLER);
-  const candidates = await Promise.all(all.map((device) => nicOf(device, wanted)));
+  const candidates = await Promise.all(all.map((device) => nicOf(device, wanted, links)));
   const nics = choose(candidates.filter(({ chip }) => chip !== undefined));
   const left = candidates.filter((nic) => !nics.includes(nic)).map(whyLeft);
   return { ...common, nics, isNamed: false, left };
@@ -92,13 +96,23 @@ function whyLeft({ pci, chip, uses }: Nic): string {
   return `${pci.address} (${why})`;
 }
 
-async function nicOf(pci: PciDevice, wanted: Wanted): Promise<Nic> {
+async function nicOf(pci: PciDevice, wanted: Wanted, links: LinkState | undefined): Promise<Nic> {
   const { machine, known } = wanted;
   const chip = known.find(({ vendor, device }) => vendor === pci.vendor && device === pci.device)?.chip;
   const group = iommuGroupOf(machine, pci);
   const way = wayOf(pci, group, machine);
   const isBound = isUioDriver(pci.driver) || isVfioDriver(pci.driver ?? "") || way === "verbs";
-  return { pci, chip, way, group, isBound, uses: isBound ? [] : await deviceUse(machine, pci) };
+  const others = group ? inTheWay(group).filter(({ address }) => address !== pci.address) : [];
+  const dangers = await dangersOf(machine, others, links);
+  return {
+    pci,
+    chip,
+    way,
+    group,
+    dangers,
+    isBound,
+    uses: isBound ? [] : await deviceUse(machine, pci, links),
+  };
 }
 
 function wayOf(pci: PciDevice, group: IommuGroup | undefined, { system }: Machine): Way {

@@ -7,6 +7,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { PollmodeError } from "../errors.ts";
 import { pin, unpin } from "../libc/pin.ts";
 import { HUGEPAGE_BYTES, PAGE_BYTES } from "../limits.ts";
+import { reserveCommand } from "./system.ts";
 import type { Zone } from "./zone.ts";
 
 /** Addresses that devices are given: `va`, behind an IOMMU; `pa`, physical ones. */
@@ -71,7 +72,7 @@ function physicalPages(zone: Zone): bigint[] {
   const { range, arena, pageBytes } = zone;
   if (pageBytes !== HUGEPAGE_BYTES) {
     const message = "--iova-mode pa: the zone has 4 KiB pages, which the kernel may move under a device";
-    const fix = `reserve hugepages: echo ${range.bytes / HUGEPAGE_BYTES} > /proc/sys/vm/nr_hugepages`;
+    const fix = `reserve hugepages, as root: ${reserveCommand(range.bytes / HUGEPAGE_BYTES)}`;
     throw new PollmodeError("IOVA_NEEDS_HUGEPAGES", message, fix);
   }
   const fd = openSync("/proc/self/pagemap", "r");

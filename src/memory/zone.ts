@@ -17,7 +17,7 @@ import { addSeals, ftruncate, madvise, memfdCreate } from "../libc/libc.ts";
 import { HUGEPAGE_BYTES, MIB, PAGE_BYTES } from "../limits.ts";
 import type { Arena } from "./arena.ts";
 import { alignUp, type Range, Ranges } from "./ranges.ts";
-import { availableBytes, freeHugepages } from "./system.ts";
+import { availableBytes, freeHugepages, reserveCommand } from "./system.ts";
 
 export class Zone {
   readonly arena: Arena;
@@ -114,7 +114,7 @@ function tryHuge(arena: Arena, range: Range, warn: (text: string) => void): numb
     warn(
       `no ${wanted} free 2 MiB hugepages (${freeHugepages()} are free), using 4 KiB pages: more TLB misses, ` +
         "and with a device behind an IOMMU 36 to 43 % of the rate at bursts of 16 and more. " +
-        `Mend: echo ${wanted} > /proc/sys/vm/nr_hugepages as root; or say --no-huge to have it so without this warning`,
+        `Mend, as root: ${reserveCommand(wanted)}; or say --no-huge to have it so without this warning`,
     );
     return undefined;
   }

@@ -72,7 +72,7 @@ export class OwnedProcess implements AsyncDisposable {
     return this.#status;
   }
 
-  /** stdout and stderr as they came, without carriage returns: a line of one may stand in the midst of one of the other. */
+  /** stdout and stderr as they came, without carriage returns: a line of one may break a line of the other. */
   get output(): string {
     return this.#output;
   }
@@ -102,7 +102,10 @@ export class OwnedProcess implements AsyncDisposable {
     this.#child.stdin?.end();
   }
 
-  /** Waits until the output, or one stream of it alone, matches; fails with the output's tail when the program ends or time is up first. */
+  /**
+   * Waits until the output, or one stream of it alone, matches; fails with the output's tail when the program ends or
+   * time is up first.
+   */
   waitFor(pattern: RegExp, timeoutMs: number): Promise<RegExpMatchArray> {
     return new Promise((resolve, reject) => {
       const done = (settle: () => void) => {

@@ -48,9 +48,7 @@ t.test("a VFIO driver's device goes to VFIO", async (t) => {
 t.test("the kernel's own driver: who uses it, and the commands that take it away", async (t) => {
   const fake = fakeUio(t, { driver: "e1000e", interfaces: ["eth5"] });
   fake.sysfs.put("class/net/eth5/flags", "0x1003\n");
-  const bind = (driver: string) =>
-    `modprobe ${driver}; echo ${driver} > /sys/bus/pci/devices/${address}/driver_override; ` +
-    `echo ${address} > /sys/bus/pci/devices/${address}/driver/unbind; echo ${address} > /sys/bus/pci/drivers_probe`;
+  const bind = (driver: string) => `pollmode devbind -b ${driver} ${address}`;
   const message = "0000:00:03.0 is in use by the kernel: its driver e1000e has it, as network interface eth5";
   t.throws(() => busOf(fake).open(address), {
     code: "PCI_KERNEL_DRIVER",
@@ -68,13 +66,13 @@ t.test("no driver at all; one that has refused", async (t) => {
   t.throws(() => busOf(fake).open("02:00.0"), {
     code: "PCI_NO_DRIVER",
     message: /^0000:02:00.0 has no driver/,
-    fix: /^as root: modprobe uio_pci_generic; [^;]*driver_override; echo 0000:02:00.0 > [^;]*drivers_probe$/,
+    fix: "as root: pollmode devbind -b uio_pci_generic 0000:02:00.0",
   });
   fake.sysfs.addDevice("0000:02:00.1", { override: "uio_pci_generic" });
   t.throws(() => busOf(fake).open("02:00.1"), {
     code: "UIO_REFUSED",
     message: "0000:02:00.1: its driver_override is uio_pci_generic, and uio_pci_generic has not taken it",
-    fix: /use igb_uio, as root: modprobe igb_uio/,
+    fix: /use igb_uio, as root: pollmode devbind -b igb_uio \S+; or .*: pollmode devbind -b uio_pci_generic \S+$/,
   });
   const bare = { ...fake, sysfs: new FakeSysfs(t) };
   bare.sysfs.addDevice("0000:02:00.1", { override: "igb_uio" });
@@ -82,7 +80,7 @@ t.test("no driver at all; one that has refused", async (t) => {
   t.throws(() => busOf({ ...fake, system }).open("02:00.1"), {
     code: "UIO_MODULE",
     message: "0000:02:00.1: the kernel module igb_uio is not loaded",
-    fix: /modprobe igb_uio; echo igb_uio > /,
+    fix: /pollmode devbind -b igb_uio 0000:02:00.1$/,
   });
 });
 

@@ -96,7 +96,10 @@ t.test("behind an IOMMU", { skip }, async (t) => {
       await lab.run(`echo 0 > ${POOL}`);
       const found = await doctor(lab, nic);
       t.same([found.code, found.failed], [0, []]);
-      t.match(found.text, new RegExp(`warn +hugepages +0 of 0 .*\\n +fix, as root: echo 32 > ${POOL}`));
+      t.match(
+        found.text,
+        /warn +hugepages +0 of 0 .*\n +fix, as root: pollmode hugepages -p 2M (-n 0 )?-r 64M/,
+      );
     });
   });
 });
@@ -110,7 +113,7 @@ t.test("without an IOMMU", { skip }, async (t) => {
       const command = fixOf(found, "firmware");
       t.match(
         command,
-        /^modprobe vfio-pci; echo 1 > .*enable_unsafe_noiommu_mode; /,
+        /^pollmode devbind --noiommu-mode -b vfio-pci 0000/,
         "the other way, VFIO without one",
       );
       await lab.run(`set -e; ${command}`);

@@ -25,7 +25,7 @@ t.test("something is wrong: text and JSON", async (t) => {
     stdout,
     `\n  FAIL     firmware             no IOMMU: ACPI has no table DMAR (VT-d) or IVRS (AMD-Vi)\n${at}fix: turn VT-d`,
   );
-  t.match(stdout, `\n${at}or, as root: modprobe vfio-pci; echo 1 > /sys/module/vfio/`);
+  t.match(stdout, `\n${at}or, as root: pollmode devbind --noiommu-mode -b vfio-pci ${routerNic}\n`);
   t.match(stdout, `\n${at}  then mind that the device can overwrite all of memory`);
   t.match(stdout, "\n  skipped  modules              not looked at, because of firmware\n");
   t.match(stdout, /\n\nPackets cannot flow yet: mend firmware \(\d warnings?\)\.\n$/);
@@ -35,8 +35,11 @@ t.test("something is wrong: text and JSON", async (t) => {
   const found = JSON.parse(json.stdout);
   t.match(found, { healthy: false, memoryMib: 128 });
   const firmware = found.checks.find(({ id }: { id: string }) => id === "firmware");
-  t.match(firmware, { state: "fail", fix: /^turn VT-d .*; or as root: modprobe vfio-pci; / });
-  t.match(firmware.commands, [/^modprobe vfio-pci; /, /^modprobe uio_pci_generic; /]);
+  t.match(firmware, { state: "fail", fix: /^turn VT-d .*; or as root: pollmode devbind --noiommu-mode / });
+  t.match(firmware.commands, [
+    /^pollmode devbind --noiommu-mode -b vfio-pci /,
+    /^pollmode devbind -b uio_pci_generic /,
+  ]);
   const bound = found.checks.find(({ id }: { id: string }) => id === "bound");
   t.match(bound, { device: routerNic, state: "skipped", because: "firmware" });
 });

@@ -35,6 +35,39 @@ t.test("groups: a shared group as a tree", async (t) => {
   t.equal(lines.length, 12);
 });
 
+t.test("groups: what the machine needs is named, and no command takes it", async (t) => {
+  const recorded = new RecordedMachine(t, "desktop-shared-group");
+  const disk = "/sys/devices/pci0000:00/0000:00:01.1/0000:02:00.0/usb1/1-1/host6/6:0:0:0/block/sda/sda1";
+  recorded
+    .put(`${disk}/dev`, "8:1\n")
+    .link("/sys/class/block/sda1", disk)
+    .put("/proc/self/mountinfo", "22 1 0:27 /@ / rw,relatime shared:1 - btrfs /dev/sda1 rw\n")
+    .put("/sys/bus/pci/devices/0000:00:02.0/boot_vga", "1\n")
+    .put(
+      "/netlink.json",
+      JSON.stringify({
+        links: [{ index: 3, name: "enp1s0f1" }],
+        addresses: [{ index: 3, family: 4, address: "192.0.2.7", prefixLength: 24 }],
+        routes: [],
+      }),
+    );
+  const { status, stdout } = pollmode("groups", "--root", recorded.root, "1");
+  t.equal(status, 0);
+  t.match(stdout.split("\n").slice(3, 6), [
+    "  0000:01:00.1 cannot be bound to vfio-pci, it is in use: enp1s0f1 has the address 192.0.2.7/24",
+    "  0000:02:00.0 cannot be bound to vfio-pci, it is in use: /dev/sda1 is mounted on /",
+    "  take that out of use, or put what you want to give away into another slot",
+  ]);
+  t.notMatch(stdout, "devbind");
+  const { groups } = JSON.parse(pollmode("groups", "--root", recorded.root, "--json", "1", "2").stdout);
+  t.match(groups, [
+    { fix: null, dangers: [/192\.0\.2\.7/, /sda1 is mounted/] },
+    { fix: null, dangers: [/^0000:00:02\.0 .*: the machine's console is shown on it \(boot_vga\)$/] },
+  ]);
+  const refused = pollmode("devbind", "--root", recorded.root, "-b", "vfio-pci", "00:02.0");
+  t.match(refused, { status: 3, stderr: /the machine's console is shown on it/ }, "devbind says the same");
+});
+
 t.test("groups: a device alone says what it is in its own line", async (t) => {
   const { root } = new RecordedMachine(t, "desktop-shared-group");
   const lines = pollmode("groups", "--root", root, "2").stdout.trimEnd().split("\n");

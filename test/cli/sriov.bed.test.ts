@@ -36,6 +36,7 @@ t.test("in use", { skip }, async (t) => {
   const on = (kind: string, more = "") => `ip link add link ${a} name up0 type ${kind} ${more}`;
   const member = (kind: string, more = "") =>
     `ip link add top0 type ${kind} ${more}; ip link set ${a} down; ip link set ${a} master top0; ip link set top0 up`;
+  const far = "ip netns add far; ip link set up0 netns far";
   const steps: UseStep[] = [
     ["up", `ip link set ${a} up; ip link set ${b} up; sleep 2`, nic, ""],
     ["address", `ip address add 10.0.0.1/24 dev ${a}`, nic, ""],
@@ -44,6 +45,8 @@ t.test("in use", { skip }, async (t) => {
     ["vlan", on("vlan", "id 5"), nic, "ip link del up0"],
     ["macvlan", on("macvlan"), nic, "ip link del up0"],
     ["ipvlan", on("ipvlan"), nic, "ip link del up0"],
+    ["vlan far", `${on("vlan", "id 5")}; ${far}`, nic, "ip netns del far; sleep 1"],
+    ["ipvlan far", `${on("ipvlan")}; ${far}`, nic, "ip netns del far; sleep 1"],
     [
       "bond",
       `${member("bond")}; ip address add 10.0.0.1/24 dev top0; ip route add default via 10.0.0.254`,
@@ -67,6 +70,8 @@ t.test("in use", { skip }, async (t) => {
   t.same(texts("v6"), [`address: ${a} has the address 2001:db8::1/64`]);
   for (const kind of ["vlan", "macvlan", "ipvlan"])
     t.same(texts(kind), [`${kind}: up0 (${kind}) stands on ${a}`]);
+  for (const kind of ["vlan", "ipvlan"])
+    t.same(texts(`${kind} far`), [`${kind}: up0 (${kind}), in network namespace far, stands on ${a}`]);
   t.same(texts("bond"), [
     `bond: ${a} is a member of bond top0`,
     `address: top0, over ${a}, has the address 10.0.0.1/24`,

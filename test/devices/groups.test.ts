@@ -118,8 +118,8 @@ t.test("functions of a chipset: only the functions are the cause", async (t) => 
 t.test("an ordinary user sees no ACS, and is told so", async (t) => {
   const group = groupOf(new RecordedMachine(t, "desktop-shared-group", { asUser: true }), 1);
   t.match(group.sharedBecause, [
-    /^0000:00:01\.0 \(bridge\) may lack ACS: only root sees that/,
-    /^0000:00:01\.1 \(bridge\) may lack ACS/,
+    /^0000:00:01\.0 \(bridge\) does not keep apart what is below it: whether it lacks ACS, only root sees/,
+    /^0000:00:01\.1 \(bridge\) does not keep apart/,
     /0000:00:01\.0, 0000:00:01\.1 are functions of one device that may lack ACS/,
     /0000:01:00\.0, 0000:01:00\.1 are functions of one device that may lack ACS/,
   ]);
@@ -141,6 +141,45 @@ t.test("a port whose ACS is partly off", async (t) => {
   recorded.put(`${folder}/config`, image);
   const node = readPciNode(readPciDevice("00:01.0", recorded.machine().sysfs), recorded.machine().sysfs);
   t.match(node, { acs: "enabled", acsLacks: [] }, "what it cannot be told, it does by itself");
+});
+
+t.test("what the kernel decided counts for more than what configuration space says", async (t) => {
+  const recorded = new RecordedMachine(t, "desktop-shared-group");
+  const isolates = (address: string, number: number) =>
+    groupOf(recorded, number).devices.find((device) => device.address === address)?.isolates;
+  t.equal(isolates("0000:00:01.0", 1), false);
+  t.equal(isolates("0000:03:00.0", 12), false, "conventional PCI");
+  t.equal(isolates("0000:01:00.0", 1), undefined, "no bridge");
+  const config = "/sys/devices/pci0000:00/0000:00:01.0/config";
+  const image = readFileSync(`${recorded.root}${config}`);
+  image.writeUInt32LE(0x0001_000d, 0x100);
+  image.writeUInt16LE(0x1d, 0x104);
+  image.writeUInt16LE(0x1d, 0x106);
+  recorded.put(config, image);
+  t.match(groupOf(recorded, 1).sharedBecause, [
+    /^0000:00:01\.0 \(root port\) has ACS, which the kernel does not rely on, or found off when it made/,
+    /^0000:00:01\.1 \(root port\) has no ACS: /,
+  ]);
+  // a chip of which the kernel knows that it isolates without: what is below it has groups of its own
+  for (const [address, group] of [["0000:01:00.0", 30] as const, ["0000:01:00.1", 31] as const]) {
+    const folder = `/sys/devices/pci0000:00/0000:00:01.0/${address}`;
+    recorded
+      .drop(`${folder}/iommu_group`)
+      .link(`${folder}/iommu_group`, `/sys/kernel/iommu_groups/${group}`)
+      .drop(`/sys/kernel/iommu_groups/1/devices/${address}`)
+      .link(`/sys/kernel/iommu_groups/${group}/devices/${address}`, folder);
+  }
+  t.equal(isolates("0000:00:01.0", 1), true);
+  t.notMatch(groupOf(recorded, 1).sharedBecause.join("\n"), /^0000:00:01\.0 \(root port\)/m);
+});
+
+t.test("below a bridge that does not isolate the kernel looked no further", async (t) => {
+  const group = groupOf(new RecordedMachine(t, "desktop-shared-group", { asUser: true }), 1);
+  const besides = group.sharedBecause.filter((text) =>
+    /^besides, unless the kernel knows better: /.test(text),
+  );
+  t.match(besides, [/0000:01:00\.0, 0000:01:00\.1 are functions of one device that may lack ACS/]);
+  t.equal(group.sharedBecause.length, 4);
 });
 
 t.test("separate groups, and what the nodes are: a switch, ports, functions", async (t) => {

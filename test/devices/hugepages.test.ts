@@ -329,7 +329,7 @@ t.test("what cannot be put back is named, with the commands that do", async (t) 
   t.throws(() => changeHugepages(fake.machine, { reserve: { bytes: 80 * MIB }, folder }), {
     code: "HUGEPAGES_NOT_RESTORED",
     message: /^node 1 gave 20 of 40.*; not all could be put back as it was$/,
-    fix: /; then, as root: echo 5 > \S+node0\S+nr_hugepages$/,
+    fix: /; then, as root: pollmode hugepages -p 2M -n 0 -r 10M$/,
   });
   t.match(fake.state(), { [node(0)]: "40 40 0", [node(1)]: "3 3 0" });
 });

@@ -71,6 +71,75 @@ t.test("interfaces in use, as the kernel and ip say", { skip }, async (t) => {
   t.same(kinds(byBridge.v4), []);
 });
 
+t.test("what stands on an interface in other namespaces", { skip }, async (t) => {
+  await netnsBed.setup();
+  await using netns = await Netns.create();
+  await using other = await Netns.create();
+  for (let k = 0; k < 4; k++) await Veth.create({ name: `v${k}`, netns }, { name: `w${k}`, netns });
+  const lines = [
+    "ip link add link v0 name mac0 type macvlan mode bridge",
+    `ip link set mac0 netns ${other.name}`,
+    `ip link add link v1 netns ${other.name} name mac1 type macvlan mode bridge`,
+    "ip link add br0 type bridge",
+    "ip link set v2 master br0",
+    "ip link add link br0 name mac2 type macvlan",
+    `ip link set mac2 netns ${other.name}`,
+    `ip link set w3 netns ${other.name}`, // a veth's other end: nothing that stands on it
+  ];
+  await netns.exec("bash", ["-ec", lines.join("; ")]);
+  // of the same numbers, on interfaces of that namespace itself and of a third one
+  await Veth.create({ name: "v3", netns: other }, { name: "w4", netns });
+  await other.exec("bash", ["-ec", "ip link add link v3 name mac3 type macvlan"]);
+  const steps = Array.from({ length: 4 }, (_, k): UseStep => [`v${k}`, "", `v${k}`, ""]);
+  const { found } = await look(netns, steps);
+  const where = `in network namespace ${other.name},`;
+  t.same(kinds(found.v0), [`macvlan: mac0 (macvlan), ${where} stands on v0`]);
+  t.same(kinds(found.v1), [`macvlan: mac1 (macvlan), ${where} stands on v1`]);
+  t.same(kinds(found.v2), [
+    "bridge: v2 is a member of bridge br0",
+    `macvlan: mac2 (macvlan), ${where} stands on br0`,
+  ]);
+  t.same(kinds(found.v3), []);
+});
+
+t.test("an interface that stands here on one of a container's, without a name", { skip }, async (t) => {
+  await netnsBed.setup();
+  await using netns = await Netns.create();
+  await Veth.create({ name: "v0", netns }, { name: "w0", netns });
+  // a namespace that only a process has
+  const child = netns.spawn("sleeper", "unshare", ["--net", "sh", "-c", "echo here; exec sleep 100"]);
+  try {
+    await child.waitFor(/here/, 10_000);
+    await netns.exec("bash", [
+      "-ec",
+      `ip link add link v0 name mac0 type macvlan; ip link set mac0 netns ${child.pid}`,
+    ]);
+    const { found } = await look(netns, [["v0", "", "v0", ""]]);
+    t.match(kinds(found.v0), [
+      `macvlan: mac0 (macvlan), in the network namespace of sleep (process ${child.pid}), stands on v0`,
+    ]);
+  } finally {
+    await child.stop("SIGKILL", 1000);
+  }
+});
+
+t.test("an interface whose message is longer than what is read at once", { skip }, async (t) => {
+  await netnsBed.setup();
+  await using netns = await Netns.create();
+  await Veth.create({ name: "v0", netns }, { name: "w0", netns });
+  const names = Array.from({ length: 450 }, (_, k) => `${"long".repeat(25)}${k}`);
+  const lines = names.map((name) => `link property add dev v0 altname ${name}`);
+  await netns.exec("bash", [
+    "-ec",
+    `ip -batch - <<< "$1"; ip address add 10.1.0.1/24 dev v0`,
+    "bash",
+    lines.join("\n"),
+  ]);
+  const { found, state } = await look(netns, [["v0", "", "v0", ""]]);
+  t.same(kinds(found.v0), ["address: v0 has the address 10.1.0.1/24"]);
+  t.same(state.links.map(({ name }) => name).sort(), ["lo", "v0", "w0"]);
+});
+
 t.test("nexthop objects, and a kernel that tells no more than their ids", { skip }, async (t) => {
   await netnsBed.setup();
   await using netns = await Netns.create();

@@ -229,5 +229,5 @@ t.test("recorded machines", async (t) => {
     t.throws(() => readLinkState(machine), { code: "RECORD_VALUE" }, text);
   }
   put(sysfs, "netlink.json", '{"links":[]}');
-  t.same(readLinkState(machine), { links: [], addresses: [], routes: [] });
+  t.same(readLinkState(machine), { links: [], elsewhere: [], addresses: [], routes: [] });
 });

@@ -236,7 +236,7 @@ t.test("a create that fails at any step leaves nothing", async (t) => {
   sysfs.failWrites(/remove/, "EBUSY");
   t.throws(() => createMdev(machine, { parent: "mtty", type: "mtty-1", uuid: A }), {
     code: "MDEV_NOT_RESTORED",
-    fix: new RegExp(`as root: echo 1 > \\S+${A}/remove$`),
+    fix: new RegExp(`as root: pollmode mdev remove ${A}$`),
   });
 });
 

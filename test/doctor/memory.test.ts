@@ -99,17 +99,17 @@ t.test("hugepages", async (t) => {
     "768 of 1024 hugepages of 2 MiB are free, 769 are needed: pollmode then takes 4 KiB pages",
   );
   t.same(few.fix, [
-    `as root: echo 1025 > ${POOL}/nr_hugepages`,
+    `as root: pollmode hugepages -p 2M -n 0 -r 2050M`,
     "if the memory is too scattered by now: hugepages=769 on the kernel's command line",
   ]);
-  made.put(`${POOL}/surplus_hugepages`, "24\n");
+  made.put(`${NODE}/surplus_hugepages`, "24\n");
   t.equal(
     (await line(1538)).fix[0],
-    `as root: echo 1001 > ${POOL}/nr_hugepages`,
+    `as root: pollmode hugepages -p 2M -n 0 -r 2002M`,
     "surplus pages are none of the pool",
   );
   made.put("/.dockerenv", "");
-  t.same((await line(1538)).fix, [`on the host, as root: echo 1001 > ${POOL}/nr_hugepages`]);
+  t.same((await line(1538)).fix, [`on the host, as root: pollmode hugepages -p 2M -n 0 -r 2002M`]);
   made.put("/proc/self/cgroup", "0::/\n").put("/sys/fs/cgroup/hugetlb.2MB.max", "33554432\n");
   t.match(await line(64), {
     state: "warn",
@@ -121,10 +121,10 @@ t.test("hugepages", async (t) => {
 
   const physical = router(t);
   t.match(lineOf(await examined(physical), "hugepages"), { state: "ok" });
-  physical.put(`${POOL}/nr_hugepages`, "0\n").put(`${POOL}/free_hugepages`, "0\n");
+  for (const at of [POOL, NODE]) physical.put(`${at}/nr_hugepages`, "0\n").put(`${at}/free_hugepages`, "0\n");
   const none = await examined(physical);
   t.same(failed(none), ["hugepages"], "without an IOMMU they are a must");
-  t.equal(lineOf(none, "hugepages").fix[0], `as root: echo 32 > ${POOL}/nr_hugepages`);
+  t.equal(lineOf(none, "hugepages").fix[0], "as root: pollmode hugepages -p 2M -n 0 -r 64M");
   physical.drop("/sys/kernel/mm/hugepages");
   t.match(lineOf(await examined(physical), "hugepages"), {
     state: "fail",
@@ -158,12 +158,12 @@ t.test("NUMA", async (t) => {
   t.match(lineOf(await examined(made), "numa", nic), {
     state: "warn",
     text: /; 8 hugepages are free there, 32 are needed$/,
-    fix: [`as root: echo 124 > ${NODE}/nr_hugepages`],
+    fix: [`as root: pollmode hugepages -p 2M -n 0 -r 248M`],
   });
   made.put(`${POOL}/free_hugepages`, "8\n");
   t.equal(
     lineOf(await examined(made), "hugepages").fix[0],
-    `as root: echo 124 > ${NODE}/nr_hugepages`,
+    `as root: pollmode hugepages -p 2M -n 0 -r 248M`,
     "near the NIC",
   );
   made.put(`/sys/bus/pci/devices/${nic}/numa_node`, "-1\n");

@@ -2,11 +2,6 @@
 import t from "tap";
 import { blocked, examined, failed, healthy, known, lineOf, nic, router, routerUio, spare } from "./made.ts";
 
-const bindFix = (address: string, unbind = true) =>
-  `as root: echo vfio-pci > /sys/bus/pci/devices/${address}/driver_override; ` +
-  `${unbind ? `echo ${address} > /sys/bus/pci/devices/${address}/driver/unbind; ` : ""}` +
-  `echo ${address} > /sys/bus/pci/drivers_probe`;
-
 t.test("which NICs", async (t) => {
   const made = healthy(t);
   const all = await examined(made);
@@ -72,18 +67,17 @@ t.test("bound to the kernel's driver, to none, to UIO behind an IOMMU", async (t
   t.same(failed(kernel), ["bound"]);
   t.match(lineOf(kernel, "bound", spare), {
     text: `${spare} has the kernel's driver igb, as enp1s0f1, not vfio-pci`,
-    fix: [`as root: pollmode devbind -b vfio-pci ${spare}`, bindFix(spare)],
+    fix: [`as root: pollmode devbind -b vfio-pci ${spare}`],
   });
   t.match(blocked(kernel), { node: "bound" });
   made.bind(spare, undefined);
   t.match(lineOf(await examined(made, { devices: [spare] }), "bound", spare), {
     text: `${spare} has no driver, as enp1s0f1, not vfio-pci`,
-    fix: [`as root: pollmode devbind -b vfio-pci ${spare}`, bindFix(spare, false)],
+    fix: [`as root: pollmode devbind -b vfio-pci ${spare}`],
   });
   made.put("/.dockerenv", "").put("/proc/self/mountinfo", "23 28 0:21 / /sys ro,nosuid - sysfs sysfs rw\n");
   t.match(lineOf(await examined(made, { devices: [spare] }), "bound", spare).fix, [
     `on the host, as root: pollmode devbind -b vfio-pci ${spare}`,
-    /^on the host, as root: echo vfio-pci/,
   ]);
 
   const uio = healthy(t).bind(nic, "uio_pci_generic").put(`/sys/bus/pci/devices/${nic}/uio/uio0/name`, "x");
@@ -92,9 +86,9 @@ t.test("bound to the kernel's driver, to none, to UIO behind an IOMMU", async (t
   t.match(lineOf(behind, "bound", nic), {
     text: /an IOMMU translates this device's addresses \(IOMMU group 17 has the type DMA-FQ, not identity\)/,
     fix: [
-      /^as root: modprobe vfio-pci; echo vfio-pci > /,
-      `as root: echo ${nic} > /sys/bus/pci/drivers/uio_pci_generic/unbind; ` +
-        `echo identity > /sys/kernel/iommu_groups/17/type; echo ${nic} > /sys/bus/pci/drivers/uio_pci_generic/bind`,
+      `as root: pollmode devbind -b vfio-pci ${nic}`,
+      `as root: pollmode devbind -u ${nic}; echo identity > /sys/kernel/iommu_groups/17/type; ` +
+        `pollmode devbind -b uio_pci_generic ${nic}`,
       "add iommu=pt to the kernel's command line; then reboot",
     ],
   });
@@ -111,7 +105,7 @@ t.test("a physical function with virtual functions", async (t) => {
     text: `${spare} has virtual functions (0000:01:10.1), which have its queues`,
     fix: [
       "take one of them",
-      `as root: echo 0 > ${at}/sriov_numvfs; then mind that they are gone, whoever uses them`,
+      `as root: pollmode sriov remove ${spare}; then mind that they are gone, whoever uses them`,
     ],
   });
   made
@@ -134,8 +128,18 @@ t.test("a group that is not viable", async (t) => {
   const then = "; then nobody drives them: pollmode groups shows what they are";
   t.same(line.fix, [
     `as root: pollmode devbind -b vfio-pci ${other}${then}`,
-    `as root: echo ${other} > /sys/bus/pci/devices/${other}/driver/unbind${then}`,
+    `as root: pollmode devbind -u ${other}${then}`,
   ]);
+  const state = {
+    links: [{ index: 2, name: "enp1s0f1" }],
+    addresses: [{ index: 2, family: 4, address: "192.0.2.7", prefixLength: 24 }],
+    routes: [],
+  };
+  made.put("/netlink.json", JSON.stringify(state));
+  t.match(lineOf(await examined(made, { devices: [nic] }), "group", nic), {
+    text: /; 0000:01:00\.1 cannot be bound to vfio-pci, it is in use: enp1s0f1 has the address 192\.0\.2\.7\/24$/,
+    fix: ["take that out of use, or put the NIC into another slot"],
+  });
   made.bind(other, "vfio-pci");
   t.match(lineOf(await examined(made, { devices: [nic] }), "group", nic), {
     state: "ok",

@@ -30,24 +30,23 @@ t.test("no IOMMU in the firmware", async (t) => {
   t.same(failed(found), ["firmware"], "one cause");
   for (const id of ["cmdline", "iommu", "interrupt-remapping", "modules", "group", "bound", "node"])
     t.equal(blocked(found)[id], "firmware", `${id} follows from it`);
-  const bind = (driver: string) =>
-    `echo ${driver} > /sys/bus/pci/devices/${routerNic}/driver_override; ` +
-    `echo ${routerNic} > /sys/bus/pci/devices/${routerNic}/driver/unbind; ` +
-    `echo ${routerNic} > /sys/bus/pci/drivers_probe`;
   const price =
     "then mind that the device can overwrite all of memory, and run pollmode as root, with hugepages";
   const line = lineOf(found, "firmware");
   t.equal(line.text, "no IOMMU: ACPI has no table DMAR (VT-d) or IVRS (AMD-Vi)");
   t.same(line.fix, [
     "turn VT-d (Intel) or AMD-Vi, there often called IOMMU, on in the firmware's setup",
-    "as root: modprobe vfio-pci; echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode; " +
-      `${bind("vfio-pci")}; ${price}`,
-    `as root: modprobe uio_pci_generic; ${bind("uio_pci_generic")}; ${price}`,
+    `as root: pollmode devbind --noiommu-mode -b vfio-pci ${routerNic}; ${price}`,
+    `as root: pollmode devbind -b uio_pci_generic ${routerNic}; ${price}`,
   ]);
 
   made.put("/boot/config-6.1.0-28-amd64", "CONFIG_VFIO=m\n# CONFIG_VFIO_NOIOMMU is not set\n");
   const without = lineOf(await examined(made, { devices: [routerNic] }), "firmware").fix;
-  t.match(without, [/^turn VT-d/, /^as root: modprobe uio_pci_generic/], "no mode that the kernel has not");
+  t.match(
+    without,
+    [/^turn VT-d/, /^as root: pollmode devbind -b uio_pci_generic/],
+    "no mode that the kernel has not",
+  );
   made.put("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
   t.same(
     lineOf(await examined(made, { devices: [routerNic] }), "firmware").fix.length,
@@ -65,7 +64,11 @@ t.test("no IOMMU, and the kernel uses the NIC", async (t) => {
   };
   made.put("/netlink.json", JSON.stringify(state));
   const line = lineOf(await examined(made, { devices: [routerNic] }), "firmware");
-  t.match(line.fix[1], /^as root: modprobe vfio-pci; echo 1 > \S+; then mind/, "it is not taken in passing");
+  t.match(
+    line.fix[1],
+    /^as root: pollmode devbind --noiommu-mode -b vfio-pci \S+; then mind/,
+    "devbind refuses it",
+  );
   t.equal(line.fix.length, 2);
 });
 

@@ -31,6 +31,7 @@ const expressions: Record<string, string> = {
   POLLFD_BYTES: "sizeof(struct pollfd)",
   POLLFD_EVENTS: "offsetof(struct pollfd, events)",
   POLLFD_REVENTS: "offsetof(struct pollfd, revents)",
+  EPOLL_EVENT_BYTES: "sizeof(struct epoll_event)",
   IO_URING_PARAMS_BYTES: "sizeof(struct io_uring_params)",
   PERF_ATTR_TYPE: "offsetof(struct perf_event_attr, type)",
   PERF_ATTR_SIZE: "offsetof(struct perf_event_attr, size)",
@@ -43,8 +44,8 @@ const expressions: Record<string, string> = {
 };
 
 const headers =
-  "errno fcntl poll sched stdint stdio stddef sys/eventfd sys/file sys/mman sys/socket sys/syscall sys/uio sys/un " +
-  "linux/io_uring linux/memfd linux/perf_event";
+  "errno fcntl poll sched stdint stdio stddef sys/epoll sys/eventfd sys/file sys/mman sys/socket sys/syscall " +
+  "sys/uio sys/un linux/io_uring linux/memfd linux/perf_event";
 
 t.test("abi.ts has C's numbers", { skip: !gcc && "no gcc" }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "pollmode-abi-"));

@@ -44,6 +44,7 @@ export const RTM = {
   GETADDR: 22,
   NEWROUTE: 24,
   GETROUTE: 26,
+  GETNSID: 90,
   NEWNEXTHOP: 104,
   GETNEXTHOP: 106,
 } as const;
@@ -111,6 +112,10 @@ export const VF_SETTING_UNKNOWN = 0xffff_ffff;
 export const VF_LINK_STATES = ["auto", "enable", "disable"] as const;
 export const ETH_P_8021Q = 0x8100;
 export const ETH_P_8021AD = 0x88a8;
+
+/** struct rtgenmsg { u8 family; }, and what pads it. linux/net_namespace.h. */
+export const RTGENMSG_BYTES = 4;
+export const NETNSA = { NSID: 1, FD: 3 } as const;
 
 /** struct ifaddrmsg { u8 family, prefixlen, flags, scope; u32 index; }. */
 export const IFADDRMSG_BYTES = 8;

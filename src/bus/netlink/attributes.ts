@@ -14,21 +14,21 @@ export function malformed(what: string, why: string): PollmodeError {
 export interface Attribute {
   readonly type: number;
   readonly value: Buffer;
+  /** Where its header begins. */
+  readonly at: number;
 }
 
-/** In their order; a type may come several times. Throws NETLINK_MALFORMED. */
-export function attributesOf(bytes: Buffer, what: string): Attribute[] {
-  const found: Attribute[] = [];
+/** In their order; a type may come several times. Throws NETLINK_MALFORMED at one that does not fit. */
+export function* eachAttribute(bytes: Buffer, what: string): Generator<Attribute> {
   for (let at = 0; at + NLATTR_BYTES <= bytes.length; ) {
     const length = bytes.readUInt16LE(at);
     if (length < NLATTR_BYTES || at + length > bytes.length) {
       throw malformed(what, `an attribute of ${length} bytes at byte ${at} of ${bytes.length}`);
     }
     const type = bytes.readUInt16LE(at + 2) & NLA_TYPE_MASK;
-    found.push({ type, value: bytes.subarray(at + NLATTR_BYTES, at + length) });
+    yield { type, value: bytes.subarray(at + NLATTR_BYTES, at + length), at };
     at += aligned(length);
   }
-  return found;
 }
 
 /** Attributes by type: of several of one type, the last, as the kernel's own parser has it. */
@@ -38,7 +38,7 @@ export class Attributes {
 
   constructor(bytes: Buffer, what: string) {
     this.#what = what;
-    for (const { type, value } of attributesOf(bytes, what)) this.#values.set(type, value);
+    for (const { type, value } of eachAttribute(bytes, what)) this.#values.set(type, value);
   }
 
   /** Undefined where there is none. All of these throw NETLINK_MALFORMED for one that is too short. */
@@ -54,6 +54,10 @@ export class Attributes {
 
   u32(type: number): number | undefined {
     return this.bytes(type, 4)?.readUInt32LE();
+  }
+
+  i32(type: number): number | undefined {
+    return this.bytes(type, 4)?.readInt32LE();
   }
 
   /** Up to its NUL, where it has one. */

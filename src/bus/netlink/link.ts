@@ -33,6 +33,8 @@ export interface Link {
   readonly lower?: number;
   /** `lower` is an index of another network namespace. */
   readonly lowerIsElsewhere?: boolean;
+  /** By which number this one knows that one. */
+  readonly lowerNamespace?: number;
   /** `bond`, `bridge`, `vlan`, … Of none: a driver's interface. */
   readonly kind?: string;
   /** What it is a member of: `bond`, `bridge`, … */
@@ -78,6 +80,7 @@ export function parseLink(body: Buffer): Link {
     master: attributes.u32(IFLA.MASTER),
     lower: lower === 0 ? undefined : lower, // of a tunnel over whatever interface the route takes
     lowerIsElsewhere: attributes.bytes(IFLA.LINK_NETNSID) ? true : undefined,
+    lowerNamespace: attributes.i32(IFLA.LINK_NETNSID),
     kind: info?.text(IFLA_INFO_KIND),
     memberKind: info?.text(IFLA_INFO_SLAVE_KIND),
     parentBus: attributes.text(IFLA.PARENT_DEV_BUS_NAME),

@@ -52,9 +52,14 @@ export function messagesOf(datagram: Buffer, what: string): Message[] {
 
 /** A message's fixed part, of at least so many bytes, and the attributes behind it. Throws NETLINK_MALFORMED. */
 export function splitBody(body: Buffer, fixedBytes: number, what: string): [fixed: Buffer, Attributes] {
+  const [fixed, rest] = fixedAndRest(body, fixedBytes, what);
+  return [fixed, new Attributes(rest, what)];
+}
+
+/** The same with the attributes' bytes. */
+export function fixedAndRest(body: Buffer, fixedBytes: number, what: string): [fixed: Buffer, rest: Buffer] {
   if (body.length < fixedBytes) throw malformed(what, `it has ${body.length} bytes, not ${fixedBytes}`);
-  const rest = body.subarray(Math.min(aligned(fixedBytes), body.length));
-  return [body.subarray(0, fixedBytes), new Attributes(rest, what)];
+  return [body.subarray(0, fixedBytes), body.subarray(Math.min(aligned(fixedBytes), body.length))];
 }
 
 /**

@@ -1,10 +1,10 @@
 // What a physical function's kernel driver enforces on its virtual functions: read and set through the physical
 // function's interface. do_setvfinfo and rtnl_fill_vfinfo, net/core/rtnetlink.c.
 import * as abi from "./abi.ts";
-import { Attributes, attribute, attributesOf, nest, words } from "./attributes.ts";
+import { Attributes, aligned, attribute, eachAttribute, malformed, nest, words } from "./attributes.ts";
 import type { Rtnetlink } from "./client.ts";
 import { linkRequest } from "./link.ts";
-import { splitBody } from "./message.ts";
+import { fixedAndRest } from "./message.ts";
 
 export type VfLinkState = (typeof abi.VF_LINK_STATES)[number];
 export type VlanProtocol = "802.1Q" | "802.1ad";
@@ -46,16 +46,46 @@ export function readVfs(client: Rtnetlink, index: number): Map<number, VfSetting
 
 /** Of an RTM_NEWLINK. Throws NETLINK_MALFORMED. */
 export function parseVfs(body: Buffer): Map<number, VfSettings> {
-  const [, attributes] = splitBody(body, abi.IFINFOMSG_BYTES, GETLINK);
-  const list = attributesOf(attributes.bytes(abi.IFLA.VFINFO_LIST) ?? Buffer.alloc(0), GETLINK);
   const vfs = new Map<number, VfSettings>();
-  for (const { type, value } of list) {
-    if (type !== abi.IFLA_VF_INFO) continue;
+  for (const value of listedVfs(body)) {
     const info = new Attributes(value, GETLINK);
     const vf = info.u32(abi.IFLA_VF.MAC);
     if (vf !== undefined) vfs.set(vf, settingsOf(info));
   }
   return vfs;
+}
+
+/**
+ * The IFLA_VF_INFO of each. From some 330 on they are more than the 16 bits of their list's length can tell:
+ * nla_nest_end (include/net/netlink.h) stores the length modulo 2^16, by which ip(8) shows a few of them and takes the
+ * others for attributes of the interface. All of them are there nevertheless: up to the first attribute that is no
+ * IFLA_VF_INFO, or as many as IFLA_NUM_VF says, which comes before.
+ */
+function listedVfs(body: Buffer): Buffer[] {
+  const rest = fixedAndRest(body, abi.IFINFOMSG_BYTES, GETLINK)[1];
+  let most = Infinity;
+  for (const { type, value, at } of eachAttribute(rest, GETLINK)) {
+    if (type === abi.IFLA.NUM_VF && value.length >= 4) most = value.readUInt32LE();
+    if (type === abi.IFLA.VFINFO_LIST) return entriesOf(rest.subarray(at), most);
+  }
+  return [];
+}
+
+/** Of a list, which begins with its header. */
+function entriesOf(list: Buffer, most: number): Buffer[] {
+  const found: Buffer[] = [];
+  let end: number = abi.NLATTR_BYTES;
+  for (const { type, value } of eachAttribute(list.subarray(end), GETLINK)) {
+    if (type !== abi.IFLA_VF_INFO || found.length === most) break;
+    found.push(value);
+    end += aligned(abi.NLATTR_BYTES + value.length);
+  }
+  const length = list.readUInt16LE();
+  if (end % 2 ** 16 === length) return found;
+  throw malformed(
+    GETLINK,
+    `a list of ${found.length} virtual functions, ${end} bytes, says it has ${length}`,
+  );
 }
 
 function settingsOf(info: Attributes): VfSettings {

@@ -10,6 +10,7 @@
 // A step that fails puts everything back as it was before.
 import { PollmodeError } from "../../errors.ts";
 import type { System } from "../vfio/system.ts";
+import { bindCommand, bindWithoutIommuCommand, unbindCommand } from "./commands.ts";
 import { refuseWhileOpen } from "./holders.ts";
 import { KernelModules } from "./modules.ts";
 import { type PciDevice, readPciDevice } from "./scan.ts";
@@ -103,7 +104,7 @@ function change(device: PciDevice, what: string, sysfs: Sysfs, steps: () => void
     } catch (error) {
       const how = `it had ${named(before)}, and has ${now(device.address, sysfs)} now`;
       const text = `${failed}; it could not be put back: ${how}: ${described(error).message}`;
-      const commands = `${fix}; then, as root: ${putBackCommands(before)}`;
+      const commands = `${fix}; then, as root: ${putBackCommands(before, sysfs)}`;
       throw new PollmodeError("PCI_NOT_RESTORED", text, commands, { cause });
     }
     throw new PollmodeError("PCI_BIND", `${failed}; it is back as it was, with ${named(before)}`, fix, {
@@ -138,14 +139,13 @@ function putBack(before: Binding, sysfs: Sysfs): void {
   setOverride(now.address, before.driverOverride, sysfs);
 }
 
-/** For a shell, where the library itself could not. */
-function putBackCommands({ address, driver, driverOverride }: Binding): string {
-  const device = `/sys/bus/pci/devices/${address}`;
-  const override = (name = "") => `echo ${name} > ${device}/driver_override`;
-  const unbind = `[ ! -e ${device}/driver ] || echo ${address} > ${device}/driver/unbind`;
-  const bind =
-    driver === undefined ? [] : [override(driver), `echo ${address} > /sys/bus/pci/drivers/${driver}/bind`];
-  return [unbind, ...bind, override(driverOverride)].join("; ");
+/** For a shell, once what hindered the library is out of the way. */
+function putBackCommands({ address, driver, driverOverride = "" }: Binding, sysfs: Sysfs): string {
+  const tool = driver === undefined ? unbindCommand(address) : bindCommand(driver, address);
+  const override = `echo ${driverOverride} > /sys/bus/pci/devices/${address}/driver_override`;
+  // the tool leaves a device alone that has its driver, and no override where it had to change that
+  if (sysfs.linkName(devicePath(address, "driver")) === driver) return override;
+  return driverOverride === "" ? tool : `${tool}; ${override}`;
 }
 
 /** Writes only what differs: a step that failed has nothing to undo. */
@@ -181,14 +181,14 @@ function bind(device: PciDevice, driver: string, sysfs: Sysfs): void {
   throw new PollmodeError("PCI_BIND", message, "the kernel's log says why: dmesg | tail");
 }
 
-const noIommu =
+const noIommu = (driver: string, address: string) =>
   "turn the IOMMU on: VT-d or AMD-Vi in the firmware, and intel_iommu=on on Intel's kernel command line; or do " +
-  "without, trusting the device with all memory: echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
+  `without, trusting the device with all memory, as root: ${bindWithoutIommuCommand(driver, address)}`;
 
 /** What the drivers' probe functions return, by vfio_pci_core_register_device and __probe of uio_pci_generic. */
 function probeFix(device: PciDevice, driver: string, { code, fix }: PollmodeError, sysfs: Sysfs): string {
   const isVfio = driver.includes("vfio");
-  if (isVfio && code === "EINVAL" && device.iommuGroup === undefined) return noIommu;
+  if (isVfio && code === "EINVAL" && device.iommuGroup === undefined) return noIommu(driver, device.address);
   if (isVfio && code === "EINVAL" && device.class >> 16 === 0x06) {
     return "bind the devices behind the bridge, not the bridge";
   }

@@ -1,6 +1,7 @@
 // Makes and removes a physical function's virtual functions (`sriov_numvfs`). The kernel goes from none to some and
 // back alone: another number takes the present ones away first. What fails leaves as many as before, bound as before.
-// drivers/pci/iov.c, sriov_numvfs_store.
+// The write returns when all of them are there or gone, which takes seconds with many: a thread of libuv's pool waits
+// for it, and this one goes on. drivers/pci/iov.c, sriov_numvfs_store.
 import { setTimeout as pause } from "node:timers/promises";
 import { PollmodeError } from "../../errors.ts";
 import { VF_POLL_INTERVAL_MS, VF_WAIT_TIMEOUT_MS } from "../../limits.ts";
@@ -59,6 +60,16 @@ function sriovOf({ address, sriov, physicalFunction }: PciDevice, count: number)
   throw new PollmodeError("SRIOV_COUNT", message, `choose a number up to ${sriov.totalVfs} (sriov_totalvfs)`);
 }
 
+/** Off by default; the device tool turns it on. drivers/vfio/pci/vfio_pci.c. */
+const ENABLE_SRIOV = "module/vfio_pci/parameters/enable_sriov";
+
+/** For root's shell. */
+function vfsCommand(address: string, count: number): string {
+  return count === 0
+    ? `pollmode sriov remove ${address}`
+    : `pollmode sriov create ${address} --count ${count}`;
+}
+
 class NumVfs {
   readonly #pf: PciDevice;
   readonly #numVfs: number;
@@ -76,8 +87,8 @@ class NumVfs {
 
   async change(count: number, autoprobe: boolean | undefined): Promise<string[]> {
     if (autoprobe !== undefined && count > 0) this.#setAutoprobe(autoprobe ? "1" : "0");
-    if (this.#numVfs > 0) this.#write(0);
-    if (count > 0) this.#write(count);
+    if (this.#numVfs > 0) await this.#write(0);
+    if (count > 0) await this.#write(count);
     const vfs = await this.#wait(count);
     this.#setAutoprobe(this.#autoprobe);
     return vfs;
@@ -87,19 +98,19 @@ class NumVfs {
   async undo(count: number, cause: unknown): Promise<unknown> {
     if (!(cause instanceof PollmodeError)) return cause;
     const failed = `${this.#pf.address} cannot be given ${count} virtual functions: ${cause.message}`;
-    const fix = this.#fix(cause);
+    const fix = this.#fix(cause, count);
     try {
       this.#setAutoprobe(this.#autoprobe);
       const now = this.#now();
-      if (now !== this.#numVfs && now > 0) this.#write(0);
-      if (now !== this.#numVfs && this.#numVfs > 0) this.#write(this.#numVfs);
+      if (now !== this.#numVfs && now > 0) await this.#write(0);
+      if (now !== this.#numVfs && this.#numVfs > 0) await this.#write(this.#numVfs);
       await this.#wait(this.#numVfs);
       for (const binding of this.#bindings) restoreDriver(binding, { sysfs: this.#sysfs });
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       const text = `${failed}; it had ${this.#numVfs}, has ${this.#now()} now, and could not be put back: ${why}`;
-      const again = `as root: echo ${this.#numVfs} > ${this.#sysfs.path(this.#path("sriov_numvfs"))}`;
-      return new PollmodeError("SRIOV_NOT_RESTORED", text, `${fix}; then, ${again}`, { cause });
+      const again = vfsCommand(this.#pf.address, this.#numVfs);
+      return new PollmodeError("SRIOV_NOT_RESTORED", text, `${fix}; then, as root: ${again}`, { cause });
     }
     return new PollmodeError("SRIOV_FAILED", `${failed}; it has ${this.#numVfs}, as before`, fix, { cause });
   }
@@ -112,8 +123,8 @@ class NumVfs {
     return Number(this.#sysfs.readOptional(this.#path("sriov_numvfs")) ?? 0);
   }
 
-  #write(count: number): void {
-    this.#sysfs.write(this.#path("sriov_numvfs"), `${count}`);
+  #write(count: number): Promise<void> {
+    return this.#sysfs.writeAside(this.#path("sriov_numvfs"), `${count}`);
   }
 
   /** Writes only what differs. */
@@ -139,12 +150,13 @@ class NumVfs {
   }
 
   /** sriov_numvfs_store and sriov_enable say little by errno, more in the kernel's log. */
-  #fix({ code, fix }: PollmodeError): string {
+  #fix({ code, fix }: PollmodeError, count: number): string {
     const { driver, address } = this.#pf;
     switch (code) {
       case "ENOENT":
         if (driver === "vfio-pci") {
-          return "as root: echo 1 > /sys/module/vfio_pci/parameters/enable_sriov, or modprobe vfio-pci enable_sriov=1";
+          if (this.#sysfs.readOptional(ENABLE_SRIOV) === "N") return `as root: ${vfsCommand(address, count)}`;
+          return `this kernel's vfio-pci makes none, as before Linux 5.7: bind ${address} to its own driver`;
         }
         if (driver === undefined)
           return `bind ${address} to a driver first: its own, or vfio-pci with enable_sriov=1`;

@@ -11,6 +11,7 @@ import {
   readlinkSync,
   writeSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import { constants as osConstants } from "node:os";
 import { basename, join } from "node:path";
 import type { PollmodeError } from "../../errors.ts";
@@ -93,17 +94,32 @@ export class Sysfs {
 
   /** Throws errno's name, with the path and the value. */
   write(path: string, value: string): void {
-    const whole = this.path(path);
-    if (this.#record) {
-      this.#record({ path: whole, value });
-      this.#recorded.set(path, value.trimEnd());
-      return;
-    }
+    if (this.#isRecorded(path, value)) return;
     try {
       this.store(path, value);
     } catch (error) {
-      throw failure("write", `${whole}, ${JSON.stringify(value)}`, error);
+      throw this.#unwritten(path, value, error);
     }
+  }
+
+  /** The same for what the kernel takes long over: another thread waits for it. */
+  async writeAside(path: string, value: string): Promise<void> {
+    if (this.#isRecorded(path, value)) return;
+    try {
+      await this.storeAside(path, value);
+    } catch (error) {
+      throw this.#unwritten(path, value, error);
+    }
+  }
+
+  #isRecorded(path: string, value: string): boolean {
+    this.#record?.({ path: this.path(path), value });
+    if (this.#record) this.#recorded.set(path, value.trimEnd());
+    return this.#record !== undefined;
+  }
+
+  #unwritten(path: string, value: string, error: unknown): PollmodeError {
+    return failure("write", `${this.path(path)}, ${JSON.stringify(value)}`, error);
   }
 
   /** In one write(2), which is how the kernel takes it. Many attributes cannot be opened for reading. */
@@ -113,6 +129,15 @@ export class Sysfs {
       writeSync(fd, value);
     } finally {
       closeSync(fd);
+    }
+  }
+
+  protected async storeAside(path: string, value: string): Promise<void> {
+    const file = await open(this.path(path), constants.O_WRONLY | constants.O_TRUNC);
+    try {
+      await file.write(value);
+    } finally {
+      await file.close();
     }
   }
 

@@ -1,6 +1,6 @@
 // What stands in UIO's way, found out from the system, and the commands that mend it.
 import { PollmodeError } from "../../errors.ts";
-import { bindCommands } from "../pci/commands.ts";
+import { bindCommand, rebindCommand, unbindCommand } from "../pci/commands.ts";
 import { lockdownFix } from "../pci/lockdown.ts";
 import { KernelModules } from "../pci/modules.ts";
 import type { PciDevice } from "../pci/scan.ts";
@@ -14,11 +14,6 @@ export function isUioDriver(driver: string | undefined): driver is UioDriver {
   return UIO_DRIVERS.some((name) => name === driver);
 }
 
-/** As a root shell takes it: loads a driver and gives it the device, whoever has it now. */
-export function loadAndBind(device: PciDevice, wanted: string): string {
-  return `modprobe ${wanted}; ${bindCommands(device, wanted)}`;
-}
-
 /** Why UIO has not got the device: `driver_override` says which driver is meant to have it. */
 export function notBound(device: PciDevice, sysfs: Sysfs): PollmodeError {
   const { address, driver, driverOverride } = device;
@@ -27,23 +22,23 @@ export function notBound(device: PciDevice, sysfs: Sysfs): PollmodeError {
   if (state !== "loaded") {
     const install = state === "missing" && wanted === "igb_uio" ? "apt-get install dpdk-kmods-dkms; " : "";
     const message = `${address}: the kernel module ${wanted} is not loaded`;
-    return new PollmodeError("UIO_MODULE", message, `as root: ${install}${loadAndBind(device, wanted)}`);
+    return new PollmodeError("UIO_MODULE", message, `as root: ${install}${bindCommand(wanted, address)}`);
   }
   if (driver === undefined && wanted === driverOverride) return refused(device, wanted);
   const has = driver === undefined ? "no driver" : `the driver ${driver}`;
   const message = `${address} has ${has}, not uio_pci_generic or igb_uio`;
-  return new PollmodeError("UIO_NOT_BOUND", message, `as root: ${loadAndBind(device, wanted)}`);
+  return new PollmodeError("UIO_NOT_BOUND", message, `as root: ${bindCommand(wanted, address)}`);
 }
 
 /** Nothing more is known: the kernel hides why a probe fails that drivers_probe has asked for. */
 function refused(device: PciDevice, driver: UioDriver): PollmodeError {
   const { address } = device;
   const message = `${address}: its driver_override is ${driver}, and ${driver} has not taken it`;
-  const again = `if it was never asked to, as root: echo ${address} > /sys/bus/pci/drivers_probe`;
+  const again = `if it was never asked to, as root: ${bindCommand(driver, address)}`;
   const other = driver === "igb_uio" ? "vfio-pci" : "igb_uio";
   const fix =
     `dmesg | tail may say why (uio_pci_generic takes devices alone whose INTx can be masked; virtual functions have ` +
-    `none); then use ${other}, as root: ${loadAndBind(device, other)}; or ${again}`;
+    `none); then use ${other}, as root: ${bindCommand(other, address)}; or ${again}`;
   return new PollmodeError("UIO_REFUSED", message, fix);
 }
 
@@ -53,12 +48,16 @@ export function behindIommu(device: PciDevice, type: string): PollmodeError {
   const message =
     `${address}: an IOMMU translates this device's addresses (IOMMU group ${group} has the type ${type}, not ` +
     "identity), and through UIO nothing is mapped there: its DMA would be stopped";
-  const at = `echo ${address} > /sys/bus/pci/drivers/${driver}`;
   const fix =
-    `use VFIO, as root: ${loadAndBind(device, "vfio-pci")}; or let the IOMMU pass it through, by iommu=pt on the ` +
-    `kernel's command line; or until the next boot, as root: ${at}/unbind; ` +
-    `echo identity > /sys/kernel/iommu_groups/${group}/type; ${at}/bind`;
+    `use VFIO, as root: ${bindCommand("vfio-pci", address)}; or let the IOMMU pass it through, by iommu=pt on the ` +
+    `kernel's command line; or until the next boot, as root: ${passThrough(address, driver, group)}`;
   return new PollmodeError("UIO_IOMMU", message, fix);
+}
+
+/** The kernel changes a group's type while no driver has its device. */
+export function passThrough(address: string, driver: string | undefined, group: number | undefined): string {
+  const identity = `echo identity > /sys/kernel/iommu_groups/${group}/type`;
+  return `${unbindCommand(address)}; ${identity}; ${bindCommand(driver ?? "uio_pci_generic", address)}`;
 }
 
 export function wantsPhysical(address: string, mode: string): PollmodeError {
@@ -84,8 +83,8 @@ export function noNode(address: string, node: string, name: string): PollmodeErr
 /** The driver has the device, and yet sysfs names no uioN of it. */
 export function noName({ address, driver }: PciDevice): PollmodeError {
   const message = `${address}: ${driver} has it, but /sys/bus/pci/devices/${address}/uio names no device`;
-  const at = `echo ${address} > /sys/bus/pci/drivers/${driver}`;
-  return new PollmodeError("UIO_NO_NODE", message, `as root: ${at}/unbind; ${at}/bind`);
+  const again = rebindCommand(driver ?? "uio_pci_generic", address);
+  return new PollmodeError("UIO_NO_NODE", message, `as root: ${again}`);
 }
 
 /** `holders`: processes that have `node` open, as far as this user may see. */

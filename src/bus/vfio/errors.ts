@@ -2,7 +2,7 @@
 // EINVAL, EPERM and ENOMEM have a dozen causes here.
 import { PollmodeError } from "../../errors.ts";
 import { KIB, MIB } from "../../limits.ts";
-import { bindCommands } from "../pci/commands.ts";
+import { bindCommand, bindWithoutIommuCommand, unbindCommand } from "../pci/commands.ts";
 import type { PciDevice } from "../pci/scan.ts";
 import type { IovaRange } from "./capabilities.ts";
 import { isVfioDriver, leavesGroupAlone } from "./drivers.ts";
@@ -10,10 +10,12 @@ import type { GroupOfDevice, LockedMemory, System } from "./system.ts";
 
 /** What to do where there is no IOMMU, for a device that is not bound yet or once more. */
 function withoutIommu(address: string, driver: string | undefined): string {
+  // one that has the driver already would be left alone
+  const free = driver === "vfio-pci" ? `${unbindCommand(address)}; ` : "";
   return (
     "turn the IOMMU on: VT-d or AMD-Vi in the BIOS, and intel_iommu=on on the kernel's command line where it is " +
-    "Intel's; or, trusting the device with all memory, do without one, as root: modprobe vfio-pci; " +
-    `echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode; ${bindCommands({ address, driver }, "vfio-pci")}`
+    `Intel's (what is missing: pollmode doctor ${address}); or, trusting the device with all memory, do without one, ` +
+    `as root: ${free}${bindWithoutIommuCommand("vfio-pci", address)}`
   );
 }
 
@@ -34,17 +36,17 @@ export function findGroup(device: PciDevice, system: System): GroupOfDevice {
 
 function notBound(address: string, driver: string | undefined, system: System): PollmodeError {
   const holder = driver === undefined ? "no driver" : `the driver ${driver}`;
-  const bind = bindCommands({ address, driver }, "vfio-pci");
+  const fix = `as root: ${bindCommand("vfio-pci", address)}`;
   if (!system.hasIommu && !system.noIommuModeOn) {
     const message = `${address}: this machine has no IOMMU, or it is off, and VFIO works behind one`;
     return new PollmodeError("VFIO_NO_IOMMU", message, withoutIommu(address, driver));
   }
   if (!system.hasVfioPci) {
     const message = `${address}: the kernel module vfio-pci is not loaded (the device has ${holder})`;
-    return new PollmodeError("VFIO_MODULE", message, `as root: modprobe vfio-pci; ${bind}`);
+    return new PollmodeError("VFIO_MODULE", message, fix);
   }
   const message = `${address} has ${holder}, not vfio-pci`;
-  return new PollmodeError("VFIO_NOT_BOUND", message, `as root: ${bind}`);
+  return new PollmodeError("VFIO_NOT_BOUND", message, fix);
 }
 
 function noNode(what: string, node: string): PollmodeError {
@@ -105,9 +107,10 @@ export function notViable(address: string, group: number, system: System): Pollm
   const others = system.devicesOf(group).filter(({ driver }) => !leavesGroupAlone(driver));
   const names = others.map(({ address, driver }) => `${address} (driver ${driver})`).join(", ");
   const message = `${address}: IOMMU group ${group} is not viable, the kernel drives others of it: ${names}`;
-  const binds = others.map((other) => bindCommands(other, "vfio-pci"));
-  const free = others.map(({ address }) => `echo ${address} > /sys/bus/pci/devices/${address}/driver/unbind`);
-  const fix = `as root, give them to vfio-pci: ${binds.join("; ")}; or to nobody: ${free.join("; ")}`;
+  const addresses = others.map(({ address }) => address);
+  const fix =
+    `see what they are: pollmode groups ${group}; then, as root, give them to vfio-pci: ` +
+    `${bindCommand("vfio-pci", ...addresses)}; or to nobody: ${unbindCommand(...addresses)}`;
   return new PollmodeError("VFIO_GROUP_NOT_VIABLE", message, fix);
 }
 

@@ -1,10 +1,12 @@
 // `pollmode groups`: IOMMU groups as a tree, whether VFIO may have each, and why devices share one. The library is
 // src/devices/groups.ts.
 import { findDevices } from "../../devices/find.ts";
-import { type IommuGroup, iommuGroups } from "../../devices/groups.ts";
+import { type IommuGroup, inTheWay, iommuGroups } from "../../devices/groups.ts";
+import { readLinkState } from "../../devices/link-state.ts";
+import { dangersOf } from "../../devices/refuse.ts";
 import { PollmodeError } from "../../errors.ts";
 import type { ToolCall, ToolCommand } from "../tool/command.ts";
-import { hidesAcs, plainGroup, printGroup } from "./print.ts";
+import { hidesAcs, plainGroup, printGroup, type ShownGroup } from "./print.ts";
 
 export const command: ToolCommand = {
   name: "groups",
@@ -12,7 +14,9 @@ export const command: ToolCommand = {
   meaning:
     "Shows the IOMMU's groups: the devices of each as a tree, their drivers, whether VFIO may open it and what " +
     "keeps it from that, and why devices share it: bridges and functions without Access Control Services (ACS), " +
-    "conventional PCI. A group is given to user space or to a virtual machine as a whole.",
+    "conventional PCI. The groups are the kernel's; the reasons are read from configuration space, and the kernel " +
+    "knows chips that do better or worse than theirs says. A group is given to user space or to a virtual machine as " +
+    "a whole.",
   sections: [],
   words: [
     ["DEVICE", "the group of 0000:01:00.0, 01:00.0, '0000:01:00.*' or an interface, as devbind takes them"],
@@ -27,9 +31,13 @@ export const command: ToolCommand = {
   run,
 };
 
-function run({ words, machine, out }: ToolCall): undefined {
+async function run({ words, machine, out }: ToolCall): Promise<undefined> {
   const all = iommuGroups(machine);
-  const groups = words.length === 0 ? all : named(words, all, { machine });
+  const asked = words.length === 0 ? all : named(words, all, { machine });
+  const groups: ShownGroup[] = [];
+  const links = asked.every(({ viable }) => viable) ? undefined : readLinkState(machine);
+  for (const group of asked)
+    groups.push({ ...group, dangers: await dangersOf(machine, inTheWay(group), links) });
   if (groups.length === 0) {
     out.line(
       "this machine has no IOMMU groups: it has no IOMMU, or it is off; pollmode doctor finds out why",

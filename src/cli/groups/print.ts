@@ -5,8 +5,13 @@ import type { Output } from "../tool/output.ts";
 
 const ids = new PciIds();
 
-export function printGroup(out: Output, group: IommuGroup): void {
-  const { number, type, noIommu, viable, why, sharedBecause, warnings } = group;
+export interface ShownGroup extends IommuGroup {
+  /** Of dangersOf, for those that are in the way. */
+  readonly dangers: readonly string[];
+}
+
+export function printGroup(out: Output, group: ShownGroup): void {
+  const { number, type, noIommu, viable, why, dangers, sharedBecause, warnings } = group;
   const isShared = group.devices.length > 1;
   const reason = isShared || viable ? "" : ", its driver is the kernel's";
   const state = viable ? out.paint("green", "viable") : out.paint("red", `not viable${reason}`);
@@ -15,6 +20,10 @@ export function printGroup(out: Output, group: IommuGroup): void {
   // a device alone is what its own line says
   if (isShared) for (const text of why) out.line(`  ${text}`);
   const fix = isShared ? fixOf(group) : undefined;
+  for (const text of isShared ? dangers : []) out.line(`  ${out.paint("red", text)}`);
+  if (isShared && dangers.length > 0) {
+    out.line("  take that out of use, or put what you want to give away into another slot");
+  }
   if (fix !== undefined) out.line(`  to make it viable, as root: ${fix}`);
   for (const text of sharedBecause) out.line(`  shared: ${text}`);
   for (const text of warnings) out.line(`  ${out.paint("yellow", text)}`);
@@ -31,8 +40,9 @@ export function printGroup(out: Output, group: IommuGroup): void {
 
 const driverText = ({ driver }: GroupDevice) => driver ?? "-";
 
-/** What gives all of the group to VFIO that is in its way; undefined where nothing is. */
-function fixOf({ devices }: IommuGroup): string | undefined {
+/** What gives all of the group to VFIO that is in its way; undefined where nothing is, or the machine would suffer. */
+function fixOf({ devices, dangers }: ShownGroup): string | undefined {
+  if (dangers.length > 0) return undefined;
   const commands = freeCommands(devices.flatMap(({ isInTheWay, pci }) => (isInTheWay && pci ? [pci] : [])));
   return commands.length === 0 ? undefined : commands.join("; ");
 }
@@ -62,14 +72,16 @@ function parentIn({ node }: GroupDevice, { devices }: IommuGroup): string | unde
   return node?.above.findLast((bridge) => devices.some(({ address }) => address === bridge));
 }
 
-function describe({ pci, node }: GroupDevice, group: IommuGroup): string {
+function describe({ pci, node, isolates }: GroupDevice, group: IommuGroup): string {
   if (!pci || !node) return "";
   const { vendor, device, interfaces } = pci;
   const hex = (value: number) => value.toString(16).padStart(4, "0");
   const what = [ids.className(pci.class), ids.vendor(vendor), ids.device(vendor, device)];
   const name = `${what.filter(Boolean).join(", ")} [${hex(vendor)}:${hex(device)}]`;
   const isShared = group.devices.length > 1;
-  const port = node.isBridge ? [node.kind, ...(isShared ? [acsText(node.acs)] : [])].join(", ") : "";
+  const port = node.isBridge
+    ? [node.kind, ...(isShared ? [isolates ? "isolates" : acsText(node.acs)] : [])].join(", ")
+    : "";
   return [name, port && `(${port})`, interfaces.join(" ")].filter(Boolean).join("  ");
 }
 
@@ -90,20 +102,21 @@ export function hidesAcs({ devices }: IommuGroup): boolean {
 }
 
 /** As --json has it. */
-export function plainGroup(group: IommuGroup): Record<string, unknown> {
-  const { number, type, noIommu, viable, why, sharedBecause, warnings, reservedRegions } = group;
+export function plainGroup(group: ShownGroup): Record<string, unknown> {
+  const { number, type, noIommu, viable, why, dangers, sharedBecause, warnings, reservedRegions } = group;
   const devices = group.devices.map((device) => {
-    const { address, driver = null, isInTheWay, pci, node } = device;
+    const { address, driver = null, isInTheWay, isolates = null, pci, node } = device;
     return {
       address,
       driver,
       isInTheWay,
       ...(pci && { vendor: pci.vendor, device: pci.device, class: pci.class, interfaces: pci.interfaces }),
       ...(node && { kind: node.kind, acs: node.acs, acsLacks: node.acsLacks, above: node.above }),
+      ...(node?.isBridge && { isolates }),
       parent: parentIn(device, group) ?? null,
     };
   });
   const fix = fixOf(group) ?? null;
-  const text = { type: type ?? null, noIommu, viable, why, fix, sharedBecause, warnings };
+  const text = { type: type ?? null, noIommu, viable, why, dangers, fix, sharedBecause, warnings };
   return { number, ...text, reservedRegions, devices };
 }

@@ -1,5 +1,6 @@
 // What the running kernel has and allows: secure boot and lockdown, modules, VFIO's mode without an IOMMU.
 import { readFileSync } from "node:fs";
+import { bindCommand } from "../../bus/pci/commands.ts";
 import { lockdownFix, lockdownMode } from "../../bus/pci/lockdown.ts";
 import type { Machine } from "../../devices/machine.ts";
 import { BY_VFIO, type MachineCheck } from "../check.ts";
@@ -61,7 +62,7 @@ function noVfioPci(state: "available" | "missing", situation: Situation): Findin
   const free = nics.filter(
     ({ way, isBound, uses }) => (way === "vfio" || way === "noiommu") && !isBound && uses.length === 0,
   );
-  const bind = `pollmode devbind -b vfio-pci ${free.map(({ pci }) => pci.address).join(" ")}`;
+  const bind = bindCommand("vfio-pci", ...free.map(({ pci }) => pci.address));
   const command = free.length > 0 ? bind : "modprobe vfio-pci";
   if (state === "available") return fail("the kernel module vfio-pci is not loaded", { command });
   if (isContainer(machine)) {

@@ -1,5 +1,5 @@
 // Memory that NICs are to reach: how much of it may be pinned, and whether it lies in hugepages near the NIC.
-import { type HugepagePool, hugepagesOf } from "../../devices/hugepages.ts";
+import { type HugepagePool, hugepagesOf, reserveCommand } from "../../devices/hugepages.ts";
 import type { Machine } from "../../devices/machine.ts";
 import { HUGEPAGE_BYTES, KIB, MIB } from "../../limits.ts";
 import type { MachineCheck, NicCheck } from "../check.ts";
@@ -85,24 +85,24 @@ const hugepages: MachineCheck = {
   },
 };
 
-/** On the NIC's node, where there are several. */
+/** On the NIC's node, or where the firmware does not tell it, on the first one. */
 function reserve({ machine, nics }: Situation, needed: number): Fix[] {
   const size = hugepagesOf(machine).sizes.find(({ pageBytes }) => pageBytes === HUGEPAGE_BYTES);
   if (!size) return [];
   const near = size.pools.find(({ node }) => node !== undefined && node === nics[0]?.pci.numaNode);
-  const several = size.pools.length > 1;
-  const whole = { ...size, path: "kernel/mm/hugepages/hugepages-2048kB" };
-  const command = echo(near && several ? near : whole, needed);
+  const pool = near ?? size.pools[0];
+  if (!pool) return [];
+  const command = moreFree(pool, needed);
   const setting = `if the memory is too scattered by now: hugepages=${needed} on the kernel's command line`;
   return isContainer(machine)
     ? [{ setting: `on the host, as root: ${command}` }]
     : [{ command }, { setting }];
 }
 
-/** nr_hugepages is what the pool is to have in all. */
-function echo(pool: Pick<HugepagePool, "total" | "free" | "surplus" | "path">, needed: number): string {
+/** What is reserved is what the pool is to have in all. */
+function moreFree(pool: HugepagePool, needed: number): string {
   const total = Math.max(0, pool.total - pool.surplus) + Math.max(0, needed - pool.free);
-  return `echo ${total} > /sys/${pool.path}/nr_hugepages`;
+  return reserveCommand(pool, total);
 }
 
 /** hugetlb.2MB.max of cgroup v2, in bytes; undefined where there is no limit. */
@@ -138,7 +138,7 @@ const numa: NicCheck = {
     const needed = Math.ceil(memoryBytes / HUGEPAGE_BYTES);
     if (!pool || pool.free >= needed) return ok(place);
     const text = `${place}; ${pool.free} hugepages are free there, ${needed} are needed`;
-    return warn(text, { command: echo(pool, needed) });
+    return warn(text, { command: moreFree(pool, needed) });
   },
 };
 

@@ -1,7 +1,7 @@
 // The NICs: whether pollmode drives them, and who has them now.
-import { bindCommands } from "../../bus/pci/commands.ts";
+import { bindCommand, unbindCommand } from "../../bus/pci/commands.ts";
 import type { PciDevice } from "../../bus/pci/scan.ts";
-import { behindIommu, isUioDriver, loadAndBind } from "../../bus/uio/errors.ts";
+import { behindIommu, isUioDriver, passThrough } from "../../bus/uio/errors.ts";
 import type { Machine } from "../../devices/machine.ts";
 import { BOUND, type MachineCheck, type NicCheck } from "../check.ts";
 import { isContainer, isSysReadOnly } from "../container.ts";
@@ -55,7 +55,7 @@ const bound: NicCheck = {
     const { address, driver, interfaces } = pci;
     if (hasVfs(nic)) {
       const text = `${address} has virtual functions (${pci.sriov?.vfs.join(", ")}), which have its queues`;
-      const command = `echo 0 > /sys/bus/pci/devices/${address}/sriov_numvfs`;
+      const command = `pollmode sriov remove ${address}`;
       return fail(
         text,
         { setting: "take one of them" },
@@ -70,9 +70,8 @@ const bound: NicCheck = {
     if (nic.isBound) return ok(`${driver} has it`);
     const has = driver === undefined ? "no driver" : `the kernel's driver ${driver}`;
     const names = interfaces.length > 0 ? `, as ${interfaces.join(", ")}` : "";
-    const byHand = onHost({ command: bindCommands(pci, "vfio-pci") }, situation);
-    const tool = onHost({ command: `pollmode devbind -b vfio-pci ${address}` }, situation);
-    if (nic.uses.length === 0) return fail(`${address} has ${has}${names}, not vfio-pci`, tool, byHand);
+    const bind = onHost({ command: bindCommand("vfio-pci", address) }, situation);
+    if (nic.uses.length === 0) return fail(`${address} has ${has}${names}, not vfio-pci`, bind);
     const uses = nic.uses.map(({ text }) => text).join("; ");
     const after = `mind that ${interfaces.join(", ") || "its interface"} is gone with all that it is used for`;
     return fail(
@@ -85,11 +84,9 @@ const bound: NicCheck = {
 
 /** Behind an IOMMU that translates, UIO's devices reach nothing. */
 function usesVfio({ pci, group }: Nic): Fix[] {
-  const at = `/sys/bus/pci/drivers/${pci.driver}`;
-  const identity = `echo identity > /sys/kernel/iommu_groups/${group?.number}/type`;
   return [
-    { command: loadAndBind(pci, "vfio-pci") },
-    { command: `echo ${pci.address} > ${at}/unbind; ${identity}; echo ${pci.address} > ${at}/bind` },
+    { command: bindCommand("vfio-pci", pci.address) },
+    { command: passThrough(pci.address, pci.driver, group?.number) },
     { setting: "add iommu=pt to the kernel's command line", after: "reboot" },
   ];
 }
@@ -104,7 +101,7 @@ const group: NicCheck = {
   id: "group",
   needs: ["nics", "firmware", "cmdline", "iommu"],
   ways: ["vfio"],
-  look({ pci, group }) {
+  look({ pci, group, dangers }) {
     const { address } = pci;
     if (!group) {
       const setting = "put it into another slot; or update the firmware, whose tables leave it out";
@@ -114,11 +111,15 @@ const group: NicCheck = {
     if (others.length > 0) {
       const names = others.map(({ address, driver }) => `${address} (driver ${driver})`).join(", ");
       const text = `IOMMU group ${group.number} is not viable: the kernel drives others of it, ${names}`;
-      const bind = `pollmode devbind -b vfio-pci ${others.map((other) => other.address).join(" ")}`;
-      const at = (other: string) => `echo ${other} > /sys/bus/pci/devices/${other}/driver/unbind`;
-      const free = others.map((other) => at(other.address)).join("; ");
+      const stay = "take that out of use, or put the NIC into another slot";
+      if (dangers.length > 0) return fail(`${text}; ${dangers.join("; ")}`, { setting: stay });
+      const addresses = others.map((other) => other.address);
       const after = "nobody drives them: pollmode groups shows what they are";
-      return fail(text, { command: bind, after }, { command: free, after });
+      return fail(
+        text,
+        { command: bindCommand("vfio-pci", ...addresses), after },
+        { command: unbindCommand(...addresses), after },
+      );
     }
     const count = group.devices.length;
     const shared = count > 1 ? `, viable, shared by ${count} devices` : ", its own";

@@ -1,5 +1,5 @@
 // The processor, the firmware, the kernel's command line, and the IOMMU that should come of them.
-import { bindCommands } from "../../bus/pci/commands.ts";
+import { bindCommand, bindWithoutIommuCommand } from "../../bus/pci/commands.ts";
 import { lockdownMode } from "../../bus/pci/lockdown.ts";
 import type { MachineCheck } from "../check.ts";
 import { type Finding, type Fix, fail, ok, skipped, warn } from "../finding.ts";
@@ -113,22 +113,21 @@ function withoutIommu(situation: Situation, text: string, fix: Fix): Finding {
   const unserved = nicsBy("none", situation);
   if (unserved.length === 0) return skipped(`${text}; the NICs are driven without one`);
   const { machine } = situation;
-  // those that the kernel uses are not taken from it in passing
-  const free = unserved.filter(({ uses }) => uses.length === 0).map(({ pci }) => pci);
-  const load = (driver: string, ...more: string[]) =>
-    [`modprobe ${driver}`, ...more, ...free.map((pci) => bindCommands(pci, driver))].join("; ");
+  // those that the kernel uses are not taken from it in passing: of them alone, devbind says what they are used for
+  const idle = unserved.filter(({ uses }) => uses.length === 0).map(({ pci }) => pci);
+  const free = idle.length > 0 ? idle : unserved.map(({ pci }) => pci);
+  const addresses = free.map(({ address }) => address);
   const fixes = [fix];
   const after = "mind that the device can overwrite all of memory, and run pollmode as root, with hugepages";
   if (noIommuMode(machine) !== "absent") {
-    const on = "echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
-    fixes.push({ command: load("vfio-pci", on), after });
+    fixes.push({ command: bindWithoutIommuCommand("vfio-pci", ...addresses), after });
   }
   // virtual functions have no INTx, which uio_pci_generic takes
   const hasVf = free.some(({ physicalFunction }) => physicalFunction !== undefined);
   const driver = hasVf ? "igb_uio" : "uio_pci_generic";
   const isLocked = !["none", undefined].includes(lockdownMode(machine.sysfs));
-  if (free.length > 0 && !isLocked && machine.modules.state(driver) !== "missing") {
-    fixes.push({ command: load(driver), after });
+  if (idle.length > 0 && !isLocked && machine.modules.state(driver) !== "missing") {
+    fixes.push({ command: bindCommand(driver, ...addresses), after });
   }
   return fail(text, ...fixes);
 }

@@ -33,6 +33,7 @@ const expressions: Record<string, string> = {
   RTNH_IFINDEX: "offsetof(struct rtnexthop, rtnh_ifindex)",
   NHMSG_BYTES: "sizeof(struct nhmsg)",
   NEXTHOP_GRP_BYTES: "sizeof(struct nexthop_grp)",
+  RTGENMSG_BYTES: "(sizeof(struct rtgenmsg) + 3) & ~3",
   "OPERATIONAL_STATES.down": "IF_OPER_DOWN",
   "OPERATIONAL_STATES.lowerlayerdown": "IF_OPER_LOWERLAYERDOWN",
   "OPERATIONAL_STATES.up": "IF_OPER_UP",
@@ -40,9 +41,16 @@ const expressions: Record<string, string> = {
   "VF_LINK_STATES.enable": "IFLA_VF_LINK_STATE_ENABLE",
   "VF_LINK_STATES.disable": "IFLA_VF_LINK_STATE_DISABLE",
 };
-const headers = ["netlink", "rtnetlink", "if_link", "if_addr", "if_ether", "if", "nexthop"].map(
-  (name) => `linux/${name}`,
-);
+const headers = [
+  "netlink",
+  "rtnetlink",
+  "if_link",
+  "if_addr",
+  "if_ether",
+  "if",
+  "nexthop",
+  "net_namespace",
+].map((name) => `linux/${name}`);
 
 /** Each number with what C calls it. */
 function numbers(): [expression: string, value: number][] {

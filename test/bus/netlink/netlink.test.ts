@@ -3,7 +3,7 @@ import { networkInterfaces } from "node:os";
 import t from "tap";
 import * as abi from "../../../src/bus/netlink/abi.ts";
 import { listAddresses, listRoutes } from "../../../src/bus/netlink/addresses.ts";
-import { Attributes, attribute, attributesOf, nest, words } from "../../../src/bus/netlink/attributes.ts";
+import { Attributes, attribute, eachAttribute, nest, words } from "../../../src/bus/netlink/attributes.ts";
 import { Rtnetlink } from "../../../src/bus/netlink/client.ts";
 import { linkRequest, listLinks } from "../../../src/bus/netlink/link.ts";
 import { encodeMessage, type Message, messagesOf } from "../../../src/bus/netlink/message.ts";
@@ -34,12 +34,12 @@ t.test("attributes that lie about their length", async (t) => {
   for (const length of [0, 3, 9, 0xffff]) {
     const bytes = attribute(1, words(1));
     bytes.writeUInt16LE(length);
-    t.throws(() => attributesOf(bytes, "RTM_X"), {
+    t.throws(() => [...eachAttribute(bytes, "RTM_X")], {
       ...malformed,
       message: /^netlink, RTM_X: an attribute of/,
     });
   }
-  t.same(attributesOf(Buffer.of(8, 0, 1), ""), [], "less than a header is padding");
+  t.same([...eachAttribute(Buffer.of(8, 0, 1), "")], [], "less than a header is padding");
 });
 
 t.test("messages", async (t) => {

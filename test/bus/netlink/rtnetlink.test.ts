@@ -111,6 +111,39 @@ t.test("settings of virtual functions: what is sent is what is read", async (t) 
   );
 });
 
+/** As rtnl_fill_vf makes it: the list's length is what 16 bits hold of it. `told`: other than that. */
+function linkOf(count: number, told?: number): Buffer {
+  const vfs = Array.from({ length: count }, (_, vf) => {
+    const settings = { mac: macOf(vf), vlan: { id: vf, qos: 0, protocol: "802.1Q" } as const };
+    const others = Buffer.alloc(100); // of which nothing is read
+    return nest(abi.IFLA_VF_INFO, ...encodeVf(vf, settings), attribute(99, others));
+  });
+  const header = Buffer.alloc(abi.NLATTR_BYTES);
+  header.writeUInt16LE((told ?? abi.NLATTR_BYTES + Buffer.concat(vfs).length) & 0xffff);
+  header.writeUInt16LE(abi.IFLA.VFINFO_LIST, 2);
+  const number = attribute(abi.IFLA.NUM_VF, words(count));
+  const after = nest(abi.IFLA.LINKINFO, attribute(1, Buffer.from("more\0")));
+  return Buffer.concat([linkRequest(5), number, header, ...vfs, after]);
+}
+
+const macOf = (vf: number) => `02:00:00:00:${`000${vf.toString(16)}`.slice(-4).replace(/..(?=.)/, "$&:")}`;
+
+t.test("more virtual functions than the length of their list can tell", async (t) => {
+  for (const count of [0, 1, 300, 330, 400, 1000, 4000]) {
+    const vfs = parseVfs(linkOf(count));
+    t.equal(vfs.size, count, `${linkOf(count).length} bytes`);
+    const wrong = [...vfs].filter(([vf, { mac, vlan }]) => mac !== macOf(vf) || vlan?.id !== vf);
+    t.same(wrong, []);
+  }
+  const malformed = {
+    code: "NETLINK_MALFORMED",
+    message: /a list of 1000 virtual functions, \d+ bytes, says it/,
+  };
+  t.throws(() => parseVfs(linkOf(1000, 500)), malformed);
+  const cut = linkOf(1000).subarray(0, 100_000);
+  t.throws(() => parseVfs(cut), { code: "NETLINK_MALFORMED" }, "part of it is missing");
+});
+
 t.test("no message of any shape does more than fail by name", async (t) => {
   const random = new Random(Number(process.env.FUZZ_SEED ?? Date.now()));
   const parsers = {

@@ -145,9 +145,7 @@ t.test("the old driver cannot be put back: it says how the device is, and what t
     code: "PCI_NOT_RESTORED",
     message:
       /^0000:00:03.0 cannot be bound to vfio-pci: .*put back: it had e1000e, and has no driver with driver_/,
-    fix: new RegExp(
-      `echo e1000e > /sys/bus/pci/devices/${nic}/driver_override; echo ${nic} > /sys/bus/pci/drivers/e1000e/bind`,
-    ),
+    fix: new RegExp(`; then, as root: pollmode devbind -b e1000e ${nic}$`),
   });
 });
 
@@ -166,7 +164,10 @@ t.test("a probe that fails: the reason by driver and errno", async (t) => {
     }
     return "bound";
   };
-  t.match(fails("vfio-pci", "EINVAL", {}), /EINVAL.*\n.*turn the IOMMU on.*enable_unsafe_noiommu_mode/s);
+  t.match(
+    fails("vfio-pci", "EINVAL", {}),
+    /EINVAL.*\n.*turn the IOMMU on.* as root: pollmode devbind --noiommu-mode -b vfio-pci 0000/s,
+  );
   t.match(fails("vfio-pci", "EINVAL", { group: 1, class: 0x060400 }), /not the bridge/);
   t.match(fails("vfio-pci", "EINVAL", { group: 1 }), /dmesg/);
   t.match(fails("vfio-pci", "EBUSY", { group: 1 }), /is in use/);

@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import t from "tap";
 import { type ExecOptions, Lab, labBed } from "../../beds/lab/lab.ts";
+import { obey } from "../vfio/guest-run.ts";
 import type { Step } from "./guest/steps.ts";
 
 const skip = labBed.missing() ?? false;
@@ -146,8 +147,8 @@ t.test("virtual functions, with the PF on igb and on vfio-pci", { skip }, async 
   t.same(none?.value, []);
   t.match(gone?.value, { driver: "igb" });
   const [refused] = await guest([{ do: "vfs", address: pf, count: 1 }]);
-  t.match(refused?.error, { code: "SRIOV_FAILED", fix: /^as root: echo 1 > \/sys\/module\/vfio_pci/ });
-  await sh(refused!.error!.fix.slice("as root: ".length).split(",")[0]!);
+  t.match(refused?.error, { code: "SRIOV_FAILED", fix: `as root: pollmode sriov create ${pf} --count 1` });
+  await obey(lab, refused!.error!.fix);
   const [one, zero, back] = await guest([
     { do: "vfs", address: pf, count: 1 },
     { do: "vfs", address: pf, count: 0 },

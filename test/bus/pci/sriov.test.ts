@@ -71,7 +71,7 @@ t.test("drivers that make none", async (t) => {
     });
     t.same(sysfs.state(), start);
   };
-  await fails("vfio-pci", /\/sys\/module\/vfio_pci\/parameters\/enable_sriov/);
+  await fails("vfio-pci", /before Linux 5.7: bind 0000:04:00.0 to its own driver/);
   await fails("igb", /igb makes none/);
   await fails(undefined, /bind 0000:04:00.0 to a driver first/);
 });
@@ -114,7 +114,7 @@ t.test("they cannot be put back: it says how many there are", async (t) => {
   await t.rejects(setNumVfs(pf, 4, { sysfs }), {
     code: "SRIOV_NOT_RESTORED",
     message: /it had 2, has 0 now/,
-    fix: /echo 2 > .*sriov_numvfs/,
+    fix: /then, as root: pollmode sriov create 0000:04:00.0 --count 2$/,
   });
 });
 
@@ -134,6 +134,30 @@ t.test("a virtual function that a program has open stays", async (t) => {
     message: /qemu \(process 42\)/,
   });
   t.same(sysfs.state(), start);
+});
+
+t.test("vfio-pci with enable_sriov off: the device tool turns it on", async (t) => {
+  const sysfs = machine(t, "vfio-pci", { hasSriov: false });
+  sysfs.put("module/vfio_pci/parameters/enable_sriov", "N\n");
+  const fix = "as root: pollmode sriov create 0000:04:00.0 --count 2";
+  await t.rejects(setNumVfs(pf, 2, { sysfs }), { code: "SRIOV_FAILED", fix });
+});
+
+t.test("while the kernel makes them, this thread goes on", async (t) => {
+  const sysfs = machine(t);
+  let make = () => {};
+  sysfs.asideUntil = new Promise((done) => {
+    make = done;
+  });
+  let isDone = false;
+  const made = setNumVfs(pf, 2, { sysfs }).finally(() => {
+    isDone = true;
+  });
+  for (let k = 0; k < 3; k++) await new Promise(setImmediate);
+  t.notOk(isDone);
+  t.match(sysfs.state()[pf], /vfs=0/);
+  make();
+  t.equal((await made).length, 2);
 });
 
 t.test("a dry run", async (t) => {

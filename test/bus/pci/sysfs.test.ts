@@ -1,4 +1,6 @@
 // Sysfs itself: what a failure says, what a dry run shows.
+import { execFileSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import t from "tap";
 import { Sysfs, type SysfsWrite } from "../../../src/bus/pci/sysfs.ts";
 import { FakeSysfs } from "../../support/fake-sysfs.ts";
@@ -66,4 +68,26 @@ t.test("a dry run hands writes over, does none, and reads them back", async (t) 
   t.equal(sysfs.readOptional(path), "vfio-pci");
   t.equal(new Sysfs(root).read(path), "(null)");
   t.notOk(new Sysfs(root).isDryRun);
+});
+
+t.test("a write that sleeps in the kernel holds up another thread, not this one", async (t) => {
+  const { root } = new FakeSysfs(t);
+  execFileSync("mkfifo", [`${root}/numvfs`]); // a writer waits in open(2) until somebody reads
+  const sysfs = new Sysfs(root);
+  let isWritten = false;
+  const written = sysfs.writeAside("numvfs", "4").then(() => {
+    isWritten = true;
+  });
+  for (let k = 0; k < 5; k++) await new Promise(setImmediate);
+  t.notOk(isWritten);
+  t.equal(await readFile(`${root}/numvfs`, "utf8"), "4");
+  await written;
+  await t.rejects(new Sysfs("/dev").writeAside("full", "1"), {
+    code: "ENOSPC",
+    message: /^write\(\/dev\/full, "1"\): ENOSPC/,
+  });
+  const writes: SysfsWrite[] = [];
+  const dry = new Sysfs(root, (write) => writes.push(write));
+  await dry.writeAside("numvfs", "5");
+  t.same([writes, dry.readOptional("numvfs")], [[{ path: `${root}/numvfs`, value: "5" }], "5"]);
 });

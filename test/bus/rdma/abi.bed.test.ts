@@ -20,6 +20,7 @@ const structs = [
   "ibv_qp",
   "ibv_wq",
   "ibv_cq",
+  "ibv_comp_channel",
   "ibv_device_attr",
   "ibv_device_attr_ex",
   "ibv_port_attr",
@@ -50,6 +51,7 @@ const structs = [
   "mlx5dv_qp",
   "mlx5dv_cq",
   "mlx5dv_rwq",
+  "mlx5dv_devx_uar",
   "mlx5dv_flow_matcher_attr",
   "mlx5dv_flow_match_parameters",
   "mlx5dv_flow_action_attr",
@@ -72,9 +74,11 @@ const nestedIn: Record<string, readonly string[]> = {
   mlx5dv_obj: ["qp", "cq", "rwq"],
 };
 
-/** Where an enumerator has the name that the offset would have. */
+/** Where an enumerator has the name that the offset would have, or is looked for in vain. */
 const expressions: Record<string, string> = {
   IBV_WQ_ATTR_FLAGS_OFFSET: "offsetof(struct ibv_wq_attr, flags)",
+  // of mlx5_api.h, which mlx5dv.h includes
+  MLX5DV_UAR_ALLOC_TYPE_NC: "MLX5DV_UAR_ALLOC_TYPE_NC",
 };
 
 const headerText = () =>

@@ -195,7 +195,7 @@ t.test("what stands in the way of a function without an RDMA device", async (t) 
   t.throws(fails({ pci: "5e:00.5" }), {
     code: "RDMA_NO_DRIVER",
     message: /has the driver vfio-pci: an mlx5 is used beside its kernel driver/,
-    fix: /echo mlx5_core > \S+driver_override; echo 0000:5e:00.5 > \S+unbind;/,
+    fix: /pollmode devbind -b mlx5_core 0000:5e:00.5$/,
   });
 });
 

@@ -123,11 +123,13 @@ t.test("objects: in the arena, in their order, once", { skip }, async (t) => {
     receivers: 2,
     calls: true,
     hashed: true,
-    mapped: true,
-    unmapped: false,
+    mapped: [true, true],
+    armedAt: 0x20,
+    channelFlags: "2004002", // O_RDWR, O_NONBLOCK, O_CLOEXEC
+    unmapped: [false, false],
     left: 0,
   });
-  t.same(found.orders, { busy: Array(5).fill("RDMA_BUSY"), left: { destroyed: [], rings: 0 } });
+  t.same(found.orders, { busy: Array(6).fill("RDMA_BUSY"), left: { destroyed: [], rings: 0 } });
   const { made, destroyed, ...after } = found.leftToClose;
   t.equal(destroyed.length, made + 1, "and the rule's matcher");
   t.match(destroyed[0], /^a flow rule of priority 0 \(default-miss\)$/, "the last first");
@@ -162,6 +164,7 @@ t.test("every command fails once", { skip }, async (t) => {
     "create_flow EPERM": { code: "RDMA_RAW_PERMISSION" },
     "create_flow EINVAL": { code: "RDMA_FAILED", message: /flow rule of priority 1 \(eth\): .*EINVAL/ },
     "create_wq EOPNOTSUPP": { code: "RDMA_UNSUPPORTED" },
+    "create_comp_channel ENOMEM": { code: "RDMA_NO_MEMORY", message: /a completion channel/ },
   });
   const undone = (name: string): readonly string[] => found.named[name].destroyed;
   t.notOk(undone("modify_qp EINVAL").includes("a send queue of 256 WQEs"), "taken back at once");

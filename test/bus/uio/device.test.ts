@@ -150,7 +150,7 @@ t.test("an IOMMU that translates; one that passes through", async (t) => {
     t.throws(() => open(fake), {
       code: "UIO_IOMMU",
       message: new RegExp(`IOMMU group 5 has the type ${type}, not identity`),
-      fix: /iommu=pt.*echo identity > \/sys\/kernel\/iommu_groups\/5\/type/,
+      fix: /iommu=pt.* pollmode devbind -u \S+; echo identity > \S+_groups\/5\/type; pollmode devbind -b /,
     });
     t.equal(fdOf(fake.node()), undefined);
   }
@@ -182,12 +182,12 @@ t.test("what else keeps it from being opened", async (t) => {
   refuses(fakeUio(t, { uio: "" }), {
     code: "UIO_NO_NODE",
     message: /uio names no device$/,
-    fix: /\/unbind; /,
+    fix: /^as root: pollmode devbind -u \S+; pollmode devbind -b uio_pci_generic \S+$/,
   });
   refuses(fakeUio(t, { driver: "e1000e" }), {
     code: "UIO_NOT_BOUND",
     message: "0000:00:03.0 has the driver e1000e, not uio_pci_generic or igb_uio",
-    fix: /^as root: modprobe uio_pci_generic; echo uio_pci_generic > .*driver_override; .*drivers_probe$/,
+    fix: /^as root: pollmode devbind -b uio_pci_generic 0000:00:03.0$/,
   });
 });
 

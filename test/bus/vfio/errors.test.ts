@@ -58,9 +58,7 @@ class Machine {
   }
 }
 
-const bind =
-  `echo vfio-pci > /sys/bus/pci/devices/${NIC}/driver_override; ` +
-  `echo ${NIC} > /sys/bus/pci/devices/${NIC}/driver/unbind; echo ${NIC} > /sys/bus/pci/drivers_probe`;
+const bind = `pollmode devbind -b vfio-pci ${NIC}`;
 
 t.test("a device that can be opened: its group", async (t) => {
   const machine = new Machine(t).iommu().nodes("vfio", "7");
@@ -85,14 +83,14 @@ t.test("what is missing, in the order in which it is mended", async (t) => {
     code: "VFIO_NO_IOMMU",
     message: `${NIC}: this machine has no IOMMU, or it is off, and VFIO works behind one`,
     fix: new RegExp(
-      `intel_iommu=on .* as root: modprobe vfio-pci; echo 1 > \\S+/enable_unsafe_noiommu_mode; ${bind}$`,
+      `intel_iommu=on .* pollmode doctor ${NIC}\\); .* as root: pollmode devbind --noiommu-mode -b vfio-pci ${NIC}$`,
     ),
   });
   machine.iommu();
   t.throws(() => machine.find(), {
     code: "VFIO_MODULE",
     message: `${NIC}: the kernel module vfio-pci is not loaded (the device has the driver igb)`,
-    fix: `as root: modprobe vfio-pci; ${bind}`,
+    fix: `as root: ${bind}`,
   });
   machine.sysfs.addDriver("vfio-pci");
   t.throws(() => machine.find(), {
@@ -105,11 +103,15 @@ t.test("what is missing, in the order in which it is mended", async (t) => {
   t.throws(() => machine.find(), {
     code: "VFIO_NOT_BOUND",
     message: `${NIC} has no driver, not vfio-pci`,
-    fix: `as root: ${bind.replace(/echo \S+ > \S+unbind; /, "")}`,
+    fix: `as root: ${bind}`,
   });
   machine.sysfs.removeDevice(NIC);
   machine.sysfs.addDevice(NIC, { driver: "vfio-pci" });
-  t.throws(() => machine.find(), { code: "VFIO_NO_IOMMU", message: `${NIC} has no IOMMU group` });
+  t.throws(() => machine.find(), {
+    code: "VFIO_NO_IOMMU",
+    message: `${NIC} has no IOMMU group`,
+    fix: /as root: pollmode devbind -u \S+; pollmode devbind --noiommu-mode /,
+  });
   machine.sysfs.removeDevice(NIC);
   machine.sysfs.addDevice(NIC, { driver: "vfio-pci", group: 3 });
   const node = (name: string) => join(machine.dev, "vfio", name);
@@ -150,10 +152,12 @@ t.test("a group that others spoil", async (t) => {
     `${NIC}: IOMMU group 4 is not viable, the kernel drives others of it: ` +
       "0000:01:00.1 (driver igb), 0000:01:00.2 (driver xhci_hcd)",
   );
-  for (const other of ["0000:01:00.1", "0000:01:00.2"]) {
-    t.match(fix, `echo vfio-pci > /sys/bus/pci/devices/${other}/driver_override`);
-    t.match(fix, `echo ${other} > /sys/bus/pci/devices/${other}/driver/unbind`);
-  }
+  const others = "0000:01:00.1 0000:01:00.2";
+  t.equal(
+    fix,
+    "see what they are: pollmode groups 4; then, as root, give them to vfio-pci: " +
+      `pollmode devbind -b vfio-pci ${others}; or to nobody: pollmode devbind -u ${others}`,
+  );
   t.notMatch(fix, "0000:00:1c.0", "a bridge's driver is no obstacle");
 });
 

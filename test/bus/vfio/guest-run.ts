@@ -52,12 +52,16 @@ export async function openError(lab: Lab, address: string, options: TryOptions =
     : { code: "OPENED", message: JSON.stringify(first), fix: "" };
 }
 
+const pollmode = fileURLToPath(new URL("../../../src/cli/pollmode.js", import.meta.url));
+/** As after `npm install -g`. */
+const installed = `pollmode() { ${process.execPath} ${pollmode} "$@"; }`;
+
 /** Does what an error's fix says, in its words: what follows "as root: " up to the next alternative. */
 export async function obey(lab: Lab, fix: string, from = "as root: "): Promise<void> {
   const at = fix.indexOf(from);
   if (at < 0) throw new Error(`no "${from}" in: ${fix}`);
   const command = fix.slice(at + from.length).split(/; or |; in a container/)[0]!;
-  await lab.run(`set -e; ${command}`);
+  await lab.run(`${installed}; set -e; ${command}`);
 }
 
 /** They can be opened, all in one process, and are given back. */

@@ -23,7 +23,7 @@ t.test("no IOMMU: an error, until that mode is turned on", { skip }, async (t) =
   t.match(error, {
     code: "VFIO_NO_IOMMU",
     message: "0000:00:03.0: this machine has no IOMMU, or it is off, and VFIO works behind one",
-    fix: /intel_iommu=on .*enable_unsafe_noiommu_mode/,
+    fix: /intel_iommu=on .* as root: pollmode devbind --noiommu-mode /,
   });
   await obey(lab, error.fix);
   const result = await tryOpen(lab, [e1000e], physical);

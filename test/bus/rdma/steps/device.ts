@@ -87,7 +87,12 @@ export function build({ context, arena }: Bench) {
   const sendCq = keep(context.createCq({ entries: 256 }));
   const sendQp = keep(context.createSendQp({ pd, cq: sendCq, wqes: 256, sges: 2 }));
   const uar = context.mapUar(arena, sendQp);
-  const receiveCqs = [0, 1].map(() => keep(context.createCq({ entries: 512 })));
+  const channel = keep(context.createCompChannel());
+  const compression = { compression: "hash" } as const;
+  const receiveCqs = [0, 1].map((vector) =>
+    keep(context.createCq({ entries: 512, channel, vector, ...(vector === 0 ? compression : {}) })),
+  );
+  const armPage = context.mapArmPage(arena, receiveCqs[0]!);
   const wqs = receiveCqs.map((cq) => keep(context.createWq({ pd, cq, wrs: 512, sges: 1 })));
   const [first, second] = wqs as [(typeof wqs)[0], (typeof wqs)[0]];
   const table = keep(context.createIndirection([first, second, first, second]));
@@ -102,7 +107,8 @@ export function build({ context, arena }: Bench) {
     keep(context.createFlow(hashQp, { priority: 0, type: "all-default" })),
     keep(context.createDvFlow({ priority: 0, specs: [...eth(mac), ipv4, tcp], action: "default-miss" })),
   ];
-  return { all, packets: memory.start, pd, mr, sendCq, sendQp, uar, receiveCqs, wqs, table, hashQp, flows };
+  const queues = { sendCq, sendQp, receiveCqs, wqs, table, hashQp };
+  return { all, packets: memory.start, pd, mr, uar, channel, armPage, ...queues, flows };
 }
 
 const ipv4 = { kind: "ipv4", value: { destination: 0x0a000001 } } as const;

@@ -88,6 +88,7 @@ async function named() {
     ["create_flow", "EPERM"],
     ["create_flow", "EINVAL"],
     ["create_wq", "EOPNOTSUPP"],
+    ["create_comp_channel", "ENOMEM"],
     ["modify_qp", "EINVAL"],
     ["modify_wq", "EINVAL"],
     ["create_matched_flow", "EINVAL"],

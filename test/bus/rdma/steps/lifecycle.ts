@@ -34,7 +34,7 @@ function kinds() {
 function places() {
   const bench = new Bench();
   const { context, arena } = bench;
-  const { sendCq, sendQp, uar, receiveCqs, wqs, mr, hashQp } = build(bench);
+  const { sendCq, sendQp, uar, channel, armPage, receiveCqs, wqs, mr, hashQp } = build(bench);
   const cqs = [sendCq, ...receiveCqs].map((cq) => context.dvCq(cq));
   const qp = context.dvQp(sendQp);
   const queues = wqs.map((wq) => context.dvWq(wq));
@@ -62,12 +62,13 @@ function places() {
     receivers: new Set([...wqs.map((wq) => wq.postRecv), 0n]).size,
     calls: Object.values(context.calls).every((address) => address !== 0n),
     hashed: hashQp.handle !== 0n,
-    mapped: arenaMapping(arena.address + BigInt(uar.offset)),
+    mapped: [uar, armPage].map(({ offset }) => arenaMapping(arena.address + BigInt(offset))),
+    armedAt: armPage.offset & 0xfff,
+    channelFlags: /flags:\t0(\d+)/.exec(readFileSync(`/proc/self/fdinfo/${channel.fd}`, "utf8"))![1],
   };
   for (const on of [true, false]) context.setStripVlan(wqs[0]!, on);
-  uar.unmap();
-  uar.unmap();
-  const unmapped = arenaMapping(arena.address + BigInt(uar.offset));
+  for (const page of [uar, uar, armPage, armPage]) page.unmap();
+  const unmapped = [uar, armPage].map(({ offset }) => arenaMapping(arena.address + BigInt(offset)));
   return { ...found, unmapped, left: bench.close().rings };
 }
 
@@ -90,8 +91,10 @@ function readMaps(): { from: bigint; to: bigint; isShared: boolean }[] {
 /** What others use is busy, and is still there afterwards; the last first works; twice is once. */
 function orders() {
   const bench = new Bench();
-  const { all, pd, sendCq, wqs, table, hashQp } = build(bench);
-  const busy = [pd, sendCq, wqs[0]!, table, hashQp].map((object) => errorOf(() => object.destroy()).code);
+  const { all, pd, channel, sendCq, wqs, table, hashQp } = build(bench);
+  const busy = [pd, channel, sendCq, wqs[0]!, table, hashQp].map(
+    (object) => errorOf(() => object.destroy()).code,
+  );
   const reverse = [...all].reverse();
   for (const object of reverse) object.destroy();
   for (const object of reverse) object.destroy();
@@ -101,9 +104,9 @@ function orders() {
 /** What nobody has destroyed is named. */
 function leftToClose() {
   const bench = new Bench();
-  const { all, uar, sendQp } = build(bench);
+  const { all, uar, armPage, sendQp } = build(bench);
   const destroyed = bench.context.close();
-  const mapped = arenaMapping(bench.arena.address + BigInt(uar.offset));
+  const mapped = [uar, armPage].some(({ offset }) => arenaMapping(bench.arena.address + BigInt(offset)));
   const rings = bench.rings.size;
   const gone = errorOf(() => sendQp.handle).code;
   return { made: all.length, destroyed, rings, mapped, gone, twice: bench.close().destroyed };
