@@ -6,8 +6,7 @@
 import { fileURLToPath } from "node:url";
 import t from "tap";
 import { until } from "../acceptance/support.ts";
-import { OwnedProcess } from "../beds/child.ts";
-import { aptInstall, commandPath, run } from "../beds/command.ts";
+import { aptInstall, commandPath } from "../beds/command.ts";
 import { Netns, netnsBed } from "../beds/netns.ts";
 
 t.setTimeout(0); // the runner has the deadline
@@ -37,15 +36,17 @@ t.test("a switch between kernels", { skip: missing }, async (t) => {
   await netnsBed.setup();
   if (!commandPath("iperf3")) await aptInstall(["iperf3"]);
   const hosts = [await Netns.create(), await Netns.create(), await Netns.create()];
+  // interfaces are up as soon as they are made: where they are made nobody may speak on them unasked
+  const own = await Netns.create();
   t.teardown(async () => {
-    for (const host of hosts) await host.close();
+    for (const netns of [...hosts, own]) await netns.close();
   });
   const vdevs = hosts.map((_, k) => `net_tap${k},iface=${device(k)}`);
-  const program = new OwnedProcess("l2-switch", process.execPath, [file, ...vdevs]);
+  const program = own.spawn("l2-switch", process.execPath, [file, ...vdevs]);
   t.teardown(() => program.stop("SIGTERM", 5000));
   await until("the switch", () => program.output.includes("switching between"));
   for (const [k, host] of hosts.entries()) {
-    await run("ip", ["link", "set", device(k), "netns", host.name]);
+    await own.ip(`link set ${device(k)} netns ${host.name}`);
     await host.address(device(k), `10.89.0.${k + 1}/24`);
   }
   const [a, b, c] = hosts as [Netns, Netns, Netns];
