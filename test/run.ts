@@ -4,9 +4,9 @@
 //
 // Unit tests run two at a time. After them, one at a time, the acceptance tests (below acceptance/), which poll on both
 // CPUs, and the bed tests (*.bed.test.ts), which own hugepages, namespaces and virtual machines. A file that fails to
-// end within its deadline is killed with all it started. One whose emulator (QEMU) crashed is run a second time, and
-// says so. The last line is `N passed, N failed`, with `, N skipped` where some were; the exit code is 0 when nothing
-// failed.
+// end within its deadline is killed with all it started. One whose guest crashed or hung, as QEMU's do now and then, is
+// run a second time, and says so. The last line is `N passed, N failed`, with `, N skipped` where some were; the exit
+// code is 0 when nothing failed.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -119,7 +119,7 @@ export function findTests(
   return { unit: of("unit"), acceptance: of("acceptance"), bed: of("bed") };
 }
 
-/** Whether a test bed's emulator ended by itself under the test: nothing that the test could tell of the project. */
+/** Whether a test bed's guest ended by itself or hung under the test. */
 export function isBedCrash({ failures }: FileRun): boolean {
   return failures.some(({ detail }) => /\bcode: BED_CRASHED\b/.test(detail));
 }
@@ -196,7 +196,7 @@ async function main(argv: readonly string[]): Promise<number> {
     const run = leftMs > 0 ? await runFile(join(folder, file), file, settings) : notRun;
     if (isBedCrash(run) && !isRepeat) {
       const why = run.failures.find(({ detail }) => detail.includes("BED_CRASHED"))?.detail ?? "";
-      console.log(`once more: ${file}: its emulator ended by itself\n${indent(why)}`);
+      console.log(`once more: ${file}: its guest ended by itself, or hung\n${indent(why)}`);
       await one(file, true);
       return;
     }

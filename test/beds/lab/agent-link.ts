@@ -50,7 +50,8 @@ export class AgentLink {
 
   start(request: Omit<StartRequest, "op" | "id">, name: string): LabProcess {
     const id = ++this.#lastId;
-    const child = new LabProcess(id, name, (request) => this.#send(request));
+    const send = (request: Request) => this.#send(request);
+    const child = new LabProcess(id, name, send, (error) => this.lost(error));
     if (this.#lost) child.fail(this.#lost);
     else {
       this.#processes.set(id, child);
@@ -78,7 +79,7 @@ export class AgentLink {
     });
   }
 
-  /** The guest is gone: all that waits for it fails with `error`. */
+  /** The guest is gone, or hangs: all that waits for it fails with `error`. */
   lost(error: Error): void {
     this.#lost ??= error;
     this.#onReady(false);

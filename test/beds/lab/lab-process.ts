@@ -15,6 +15,7 @@ export class LabProcess implements AsyncDisposable {
   readonly exited: Promise<ExitStatus>;
   readonly #id: number;
   readonly #send: (request: Request) => void;
+  readonly #onHang: (error: Error) => void;
   #resolve!: (status: ExitStatus) => void;
   #reject!: (error: Error) => void;
   readonly #decoders = { stdout: new TextDecoder(), stderr: new TextDecoder() };
@@ -26,10 +27,12 @@ export class LabProcess implements AsyncDisposable {
   /** Called with the program's output as it comes. */
   onOutput: ((stream: "stdout" | "stderr", bytes: Buffer) => void) | undefined;
 
-  constructor(id: number, name: string, send: (request: Request) => void) {
+  /** `onHang`: the guest hangs. */
+  constructor(id: number, name: string, send: (request: Request) => void, onHang: (error: Error) => void) {
     this.#id = id;
     this.name = name;
     this.#send = send;
+    this.#onHang = onHang;
     this.exited = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -127,21 +130,18 @@ export class LabProcess implements AsyncDisposable {
   }
 
   /** An error that names the program and shows how its output ended. */
-  error(why: string): PollmodeError {
+  error(why: string, code = "BED_PROCESS_FAILED"): PollmodeError {
     const ends = `stdout ends:\n${tail(this.stdout)}\nstderr ends:\n${tail(this.stderr)}`;
     const fix = "read the program's output in the message";
-    return new PollmodeError(
-      "BED_PROCESS_FAILED",
-      `\`${this.name}\` in the lab's guest ${why}; its ${ends}`,
-      fix,
-    );
+    return new PollmodeError(code, `\`${this.name}\` in the lab's guest ${why}; its ${ends}`, fix);
   }
 
-  /** Kills it and all that it has started. Throws when the guest does not report its end: it hangs. */
+  /** Kills it and all that it has started. Throws when the guest does not report its end: it hangs, and is lost. */
   async kill(): Promise<void> {
     this.signal("SIGKILL", "group");
-    const hang = this.error(`is not reported dead ${killedWithinMs} ms after SIGKILL: the guest hangs`);
-    const timer = setTimeout(() => this.fail(hang), killedWithinMs);
+    const why = `is not reported dead ${killedWithinMs} ms after SIGKILL: the guest hangs`;
+    const hang = this.error(why, "BED_CRASHED");
+    const timer = setTimeout(() => this.#onHang(hang), killedWithinMs);
     try {
       await this.exited.catch(() => {}); // it could not be run, or the guest has ended: its waiters know
     } finally {

@@ -194,6 +194,14 @@ t.test("without an IOMMU", { skip }, async (t) => {
     t.equal(bytes.subarray(10, 16).toString("hex"), "525400000077", "sent from the NIC's address");
     socket.destroy();
   });
+
+  await t.test("a guest that hangs fails all that waits for it", async (t) => {
+    const waiting = lab.exec("sleep 50");
+    const hang = lab.exec("kill -STOP $PPID; sleep 50", { timeoutMs: 500 }); // the agent, which answers no more
+    await t.rejects(hang, { code: "BED_CRASHED", message: /the guest hangs/ });
+    await t.rejects(waiting, { code: "BED_CRASHED" });
+    await t.rejects(lab.exec("true"), { code: "BED_CRASHED" });
+  });
 });
 
 t.test("a guest that does not come up", { skip }, async (t) => {
