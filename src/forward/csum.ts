@@ -54,7 +54,8 @@ function sumMbuf(s: u32, mbuf: u32): u32 {
   const ol: u32 = r32(mbuf + Mbuf.OL_FLAGS);
   const headers: u32 = findHeaders(mbuf);
   const tunnel: u32 = r32(s + Csum.TUNNELS) == 0 ? 0 : tunnelAt(mbuf, headers);
-  const inner: u32 = tunnel == 0 ? 0 : innerHeaders(mbuf, tunnel, packetEnd(mbuf, headers));
+  const end: u32 = tunnel == 0 ? 0 : packetEnd(mbuf, headers);
+  const inner: u32 = tunnel == 0 ? 0 : innerHeaders(mbuf, tunnel, end);
   const badIp: u32 = s + (inner == 0 ? Stream.BAD_IP_CKSUM : Stream.BAD_OUTER_IP_CKSUM);
   const badL4: u32 = s + (inner == 0 ? Stream.BAD_L4_CKSUM : Stream.BAD_OUTER_L4_CKSUM);
   if ((ol & OlFlag.RX_IP_CKSUM_BAD) != 0) bump(badIp, 1);
@@ -65,7 +66,6 @@ function sumMbuf(s: u32, mbuf: u32): u32 {
   if (inner == 0) {
     return sumLayers(mbuf, 0, headers, r32(mbuf + Mbuf.PKT_LEN), r32(s + Csum.BY_PORT), countIp, countL4);
   }
-  const end: u32 = packetEnd(mbuf, headers);
   sumLayers(mbuf, 0, headers, end, 0, countIp, countL4);
   // no receive port has looked at what is inside
   sumLayers(mbuf, tunnel & Tunnel.AT_MASK, inner, end, 0, s + Stream.BAD_IP_CKSUM, s + Stream.BAD_L4_CKSUM);
