@@ -2,7 +2,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
-import { fileLine, findTests, isBedCrash, report, runFile } from "./run.ts";
+import { fileLine, findTests, report, runBed, runFile } from "./run.ts";
 import { TapTally } from "./tally.ts";
 
 function tallyOf(tap: string) {
@@ -150,14 +150,28 @@ t.test("the report ends in the closing line", async (t) => {
   );
 });
 
-t.test("an emulator's crash is told from a failure", async (t) => {
-  const thrown = (code: string) =>
-    runScript(
-      t.testdir(),
-      `t.test("a", async () => { throw Object.assign(new Error("QEMU has ended"), { code: "${code}" }); });`,
+t.test("a bed test that fails is run once more, and what failed is shown", async (t) => {
+  const fine = { file: "vm.bed.test.js", passed: 2, failures: [], skips: [], seconds: 1 };
+  const bad = { ...fine, passed: 1, failures: [{ name: "ping", detail: "QEMU has ended" }] };
+  const outcome = async (...runs: (typeof fine | typeof bad)[]) => {
+    const said: string[] = [];
+    const result = await runBed(
+      async () => runs.shift()!,
+      (text) => said.push(text),
     );
-  const crash = await thrown("BED_CRASHED");
-  t.equal(crash.failures.length, 1);
-  t.equal(isBedCrash(crash), true);
-  t.equal(isBedCrash(await thrown("BED_PROCESS_FAILED")), false);
+    t.equal(runs.length, 0, "run as often as is needed");
+    return { result, said: said.join("") };
+  };
+  t.same(await outcome(fine), { result: fine, said: "" });
+  const twice = await outcome(bad, bad);
+  t.same(twice.result, bad);
+  t.match(
+    twice.said,
+    /^AGAIN vm\.bed\.test\.js {2}1 passed, 1 failed[\s\S]*once more: .*: ping\n {2}QEMU has ended\n$/,
+  );
+  const { result } = await outcome(bad, fine);
+  t.equal(
+    report([result]),
+    "\npassed when run once more: vm.bed.test.js: ping\n  QEMU has ended\n\n2 passed, 0 failed",
+  );
 });

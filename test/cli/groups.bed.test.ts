@@ -22,6 +22,7 @@ const boot = async () => {
   await labBed.setup();
   const nic = "romfile=";
   return Lab.boot({
+    cpus: 1,
     devices: [
       "pcie-root-port,id=open,chassis=1,addr=8.0,disable-acs=on",
       `e1000e,bus=open,addr=0.0,multifunction=on,${nic}`,

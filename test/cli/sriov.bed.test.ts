@@ -18,7 +18,7 @@ const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 const boot = async () => {
   await labBed.setup();
-  const lab = await Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }] });
+  const lab = await Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }], cpus: 1 });
   await lab.bind(nic, "e1000e");
   await lab.bind(pf, "igb");
   await lab.run("modprobe -a vfio-pci 8021q macvlan ipvlan team vrf bridge; modprobe bonding max_bonds=0");

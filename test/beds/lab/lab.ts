@@ -50,10 +50,13 @@ interface RunningGuest {
 /** Words, or one line for bash. */
 type Command = readonly string[] | string;
 
-/** A boot takes 4 s, and 20 s when the machine is busy. */
-const bootTimeoutMs = 60_000;
-/** Now and then a guest's second CPU gets no timer interrupts from the emulator, and the boot hangs. */
-const bootAttempts = 3;
+/**
+ * The longest that each attempt to boot may take. A boot takes 4 s, and 20 s when the machine is busy; now and then a
+ * guest's second CPU gets no timer interrupts from the emulator, and the boot hangs.
+ */
+const bootLimitsMs = [25_000, 45_000, 60_000];
+/** The longest that a boot may take, all attempts together. */
+export const bootMsMax = bootLimitsMs.reduce((sum, limit) => sum + limit);
 const execTimeoutMs = 60_000;
 
 class BootHang extends PollmodeError {
@@ -82,16 +85,17 @@ export class Lab implements AsyncDisposable {
   static async boot(options: LabOptions = {}): Promise<Lab> {
     if (!labReady())
       throw new PollmodeError("BED_MISSING", "the VFIO lab is not set up", "await labBed.setup()");
-    for (let attempt = 1; ; attempt++) {
+    for (const limitMs of bootLimitsMs.slice(0, -1)) {
       try {
-        return await Lab.#bootOnce(options);
+        return await Lab.#bootOnce(options, limitMs);
       } catch (error) {
-        if (attempt === bootAttempts || !(error instanceof BootHang)) throw error;
+        if (!(error instanceof BootHang)) throw error;
       }
     }
+    return Lab.#bootOnce(options, bootLimitsMs.at(-1)!);
   }
 
-  static async #bootOnce(options: LabOptions): Promise<Lab> {
+  static async #bootOnce(options: LabOptions, limitMs: number): Promise<Lab> {
     const started = performance.now();
     const nics = placeNics(options.nics ?? []);
     using agentSocket = await HostSocket.listen();
@@ -102,7 +106,7 @@ export class Lab implements AsyncDisposable {
     const late = setTimeout(() => {
       hangs = true;
       void qemu.kill();
-    }, bootTimeoutMs);
+    }, limitMs);
     try {
       const connected = Promise.all([agentSocket.connected, monitorSocket.connected]);
       const sockets = await Promise.race([connected, qemu.exited]);
@@ -115,9 +119,7 @@ export class Lab implements AsyncDisposable {
       throw qemu.error("ended before the guest was up");
     } catch (error) {
       await qemu.kill();
-      throw hangs
-        ? new BootHang(qemu.error(`was ended: the guest was not up after ${bootTimeoutMs} ms`))
-        : error;
+      throw hangs ? new BootHang(qemu.error(`was ended: the guest was not up after ${limitMs} ms`)) : error;
     } finally {
       clearTimeout(late);
     }

@@ -15,7 +15,7 @@ const MIB = 1 << 20;
 
 const boot = async () => {
   await labBed.setup();
-  return Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }] });
+  return Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }], cpus: 1 });
 };
 const lab = skip ? (undefined as unknown as Lab) : await boot();
 if (!skip) t.teardown(() => lab[Symbol.asyncDispose]());

@@ -13,7 +13,7 @@ const physical = { iova: "pa", noHuge: false } as const;
 
 const boot = async () => {
   await labBed.setup();
-  return Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }], iommu: false });
+  return Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }], iommu: false, cpus: 1 });
 };
 const lab = skip ? (undefined as unknown as Lab) : await boot();
 if (!skip) t.teardown(() => lab[Symbol.asyncDispose]());

@@ -12,7 +12,7 @@ const OTHER_TOKEN = "00000000-8445-11ea-8900-1f9ce7d5650d";
 
 const boot = async () => {
   await labBed.setup();
-  return Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }] });
+  return Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }], cpus: 1 });
 };
 const lab = skip ? (undefined as unknown as Lab) : await boot();
 if (!skip) {

@@ -12,7 +12,7 @@ const [e1000e, igb] = ["0000:00:03.0", "0000:00:04.0"];
 
 const boot = async () => {
   await labBed.setup();
-  return Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }] });
+  return Lab.boot({ nics: [{ model: "e1000e" }, { model: "igb" }], cpus: 1 });
 };
 const lab = skip ? (undefined as unknown as Lab) : await boot();
 if (!skip) {
