@@ -18,7 +18,7 @@ export interface ProcessOptions {
 /** Output beyond this is forgotten from its beginning. */
 const outputCharsMax = 8 * 2 ** 20;
 /** Of each stream, in an error: a kernel panic fits. */
-const tailLines = 50;
+const tailLines = 100;
 
 export class OwnedProcess implements AsyncDisposable {
   /** Settles when the program has ended and all its output has been read. Never rejects. */

@@ -249,7 +249,7 @@ t.test("npm run lab", { skip }, async (t) => {
     lab.write("sh -c 'tty; exec sleep 50'\n");
     await lab.waitFor(/\/dev\/pts\/\d/, 20_000);
     lab.write("\x03");
-    await lab.waitFor(/\^C[^]*[#$] /, 20_000);
+    await lab.waitFor(/\^C[\s\S]*[#$] /, 20_000);
     lab.write("exit 9\n");
     t.same(await lab.exited, { code: 9, signal: null });
   });
