@@ -1,6 +1,8 @@
 // The runner itself: what it counts, and that nothing a test file does can pass for success.
-import { writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import { fileLine, findTests, report, runBed, runFile } from "./run.ts";
 import { TapTally } from "./tally.ts";
@@ -97,6 +99,26 @@ t.test("a file past its deadline is killed with its children", async (t) => {
   t.ok(run.seconds < 10, "soon");
   const { execFileSync } = await import("node:child_process");
   t.notMatch(execFileSync("ps", ["-eo", "args"], { encoding: "utf8" }), `sleep ${marker}`);
+});
+
+t.test("ended by a signal, it lets test files undo what they did", async (t) => {
+  const folder = t.testdir({
+    "x.test.mjs": `import { appendFileSync } from "node:fs";
+      process.on("SIGTERM", () => setTimeout(() => { appendFileSync("undone", "x"); process.exit(); }, 200));
+      appendFileSync("up", "x");
+      setInterval(() => {}, 1000);`,
+    "runner.mjs": `import { endOnSignals, runFile } from ${JSON.stringify(import.meta.resolve("./run.js"))};
+      endOnSignals();
+      await runFile("x.test.mjs", "x.test.js", { deadlineMs: 20000 });
+      await new Promise((done) => setTimeout(done, 60000));`,
+  });
+  const runner = spawn(process.execPath, ["runner.mjs"], { cwd: folder, stdio: "inherit" });
+  const ended = new Promise((resolve) => runner.once("exit", (code) => resolve(code)));
+  for (let left = 200; left > 0 && !existsSync(join(folder, "up")); left--) await sleep(50);
+  runner.kill("SIGTERM");
+  runner.kill("SIGTERM"); // as npm does
+  t.equal(await ended, 1);
+  t.equal(readFileSync(join(folder, "undone"), "utf8"), "x");
 });
 
 t.test("TAP cut short is a failure", async (t) => {

@@ -28,6 +28,8 @@ const unitTestsAtOnce = 2;
 const stderrCharsMax = 4000;
 /** After a file's process has ended, so long for the rest of its output: a process it left may hold the pipe. */
 const drainMs = 2000;
+/** When this program is ended by a signal, so long for test files to undo what they did. */
+const giveBackMs = 2000;
 
 export interface FileRun extends Tally {
   readonly file: string;
@@ -92,13 +94,30 @@ export async function runFile(path: string, file: string, settings: RunSettings)
   return { ...result, file, seconds: (performance.now() - started) / 1000 };
 }
 
-function killGroup(group: number | undefined): void {
+function killGroup(group: number | undefined, signal: NodeJS.Signals = "SIGKILL"): void {
   if (group === undefined) return;
   try {
-    process.kill(-group, "SIGKILL");
+    process.kill(-group, signal);
   } catch {
     // ESRCH: nobody is left in it
   }
+}
+
+/** From now on a signal ends this program as soon as the running test files have given back what their beds took. */
+export function endOnSignals(): void {
+  let ending = false;
+  const end = () => {
+    if (ending) return; // npm sends it once more
+    ending = true;
+    const groups = [...running];
+    for (const group of groups) killGroup(group, "SIGTERM");
+    setInterval(() => groups.some((group) => running.has(group)) || process.exit(1), 20);
+    setTimeout(() => process.exit(1), giveBackMs);
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, end);
+  process.on("exit", () => {
+    for (const group of running) killGroup(group);
+  });
 }
 
 /** An unreferenced timer: it must not keep the runner alive. */
@@ -228,12 +247,7 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    process.once(signal, () => process.exit(1));
-  }
-  process.on("exit", () => {
-    for (const group of running) killGroup(group);
-  });
+  endOnSignals();
   try {
     process.exitCode = await main(process.argv.slice(2));
   } catch (error) {

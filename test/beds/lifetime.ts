@@ -1,5 +1,6 @@
 // What must be undone when this process ends before the test that did it: by exit, or by a signal that ends it.
 // (After SIGKILL nothing runs: each bed says how it mends that.)
+import { constants } from "node:os";
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const undo: (() => void)[] = [];
@@ -29,11 +30,12 @@ export function handleSignals(handler: (signal: NodeJS.Signals) => void): void {
   for (const signal of signals) process.on(signal, handler);
 }
 
-/** Undoes, then lets the signal do what it would have done without us. */
+/** Undoes, then ends the process: tap by itself would go on with the next test. */
 function onSignal(signal: NodeJS.Signals): void {
   if (handled) return;
   undoAll();
   if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+  else process.exit(128 + constants.signals[signal]);
 }
 
 function listen(change: "on" | "off"): void {
