@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
-import { fileLine, findTests, report, runBed, runFile } from "./run.ts";
+import { fileLine, findTests, isBedCrash, report, runBed, runFile } from "./run.ts";
 import { TapTally } from "./tally.ts";
 
 function tallyOf(tap: string) {
@@ -172,9 +172,36 @@ t.test("the report ends in the closing line", async (t) => {
   );
 });
 
-t.test("a bed test that fails is run once more, and what failed is shown", async (t) => {
+t.test("an emulator's crash is told from a failure", async (t) => {
+  const thrown = (code: string) =>
+    runScript(
+      t.testdir(),
+      `t.test("a", async () => { throw Object.assign(new Error("QEMU has ended"), { code: "${code}" }); });`,
+    );
+  const crash = await thrown("BED_CRASHED");
+  t.equal(crash.failures.length, 1);
+  t.equal(isBedCrash(crash), true);
+  t.equal(isBedCrash(await thrown("BED_PROCESS_FAILED")), false);
+  // A guest hangs: a test's wait is over, and then killing the program that it waited for fails.
+  const hang = await runScript(
+    t.testdir(),
+    `t.test("a", async () => {
+       const error = Object.assign(new Error("the guest hangs"), { code: "BED_CRASHED" });
+       throw Object.assign(new Error("suppressed"), { error, suppressed: new Error("ran for 60000 ms") });
+     });`,
+  );
+  t.equal(isBedCrash(hang), true);
+  t.match(hang.failures[0], { detail: /the guest hangs[\s\S]*ran for 60000 ms/ }, "both are shown");
+});
+
+t.test("a test whose guest crashed is run once more, and what failed is shown", async (t) => {
   const fine = { file: "vm.bed.test.js", passed: 2, failures: [], skips: [], seconds: 1 };
-  const bad = { ...fine, passed: 1, failures: [{ name: "ping", detail: "QEMU has ended" }] };
+  const bad = {
+    ...fine,
+    passed: 1,
+    failures: [{ name: "ping", detail: "QEMU has ended\ncode: BED_CRASHED" }],
+  };
+  const ours = { ...fine, passed: 1, failures: [{ name: "ping", detail: "1 is not 2" }] };
   const outcome = async (...runs: (typeof fine | typeof bad)[]) => {
     const said: string[] = [];
     const result = await runBed(
@@ -185,15 +212,17 @@ t.test("a bed test that fails is run once more, and what failed is shown", async
     return { result, said: said.join("") };
   };
   t.same(await outcome(fine), { result: fine, said: "" });
+  t.same(await outcome(ours), { result: ours, said: "" }, "a failure of ours stands");
+  t.same((await outcome(bad, ours)).result, ours);
   const twice = await outcome(bad, bad);
   t.same(twice.result, bad);
   t.match(
     twice.said,
-    /^AGAIN vm\.bed\.test\.js {2}1 passed, 1 failed[\s\S]*once more: .*: ping\n {2}QEMU has ended\n$/,
+    /^AGAIN vm\.bed\.test\.js {2}1 passed, 1 failed[\s\S]*once more: .*: ping\n {2}QEMU has ended\n {2}code: /,
   );
   const { result } = await outcome(bad, fine);
   t.equal(
     report([result]),
-    "\npassed when run once more: vm.bed.test.js: ping\n  QEMU has ended\n\n2 passed, 0 failed",
+    "\npassed when run once more: vm.bed.test.js: ping\n  QEMU has ended\n  code: BED_CRASHED\n\n2 passed, 0 failed",
   );
 });

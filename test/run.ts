@@ -4,9 +4,9 @@
 //
 // Unit tests run two at a time. After them, one at a time, the acceptance tests (below acceptance/), which poll on both
 // CPUs, and the bed tests (*.bed.test.ts), which own hugepages, namespaces and virtual machines. A file that fails to
-// end within its deadline is killed with all it started. A bed test that fails is run once more, since emulated
-// machines lose timers, hang and crash now and then; what failed first is printed at once, and again in the report.
-// The last line is `N passed, N failed`, with `, N skipped` where some were; the exit code is 0 when nothing failed.
+// end within its deadline is killed with all it started. One whose guest crashed or hung, as QEMU's do now and then, is
+// run once more; what failed first is printed at once, and again in the report. Any other failure stands. The last line
+// is `N passed, N failed`, with `, N skipped` where some were; the exit code is 0 when nothing failed.
 import { spawn } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
@@ -34,7 +34,7 @@ const giveBackMs = 2000;
 export interface FileRun extends Tally {
   readonly file: string;
   readonly seconds: number;
-  /** What failed at first, in a bed test that then passed. */
+  /** What failed at first, in a test whose guest crashed or hung and that then passed. */
   readonly unsteady?: readonly Failure[];
 }
 
@@ -153,18 +153,23 @@ function failureLines(word: string, file: string, failures: readonly Failure[] =
   return failures.flatMap(({ name, detail }) => ["", `${word} ${file}: ${name}`, indent(detail)]);
 }
 
-/** Runs a bed test; once more when it fails, after telling `log` of what failed. */
+/** Whether a test bed's guest ended by itself or hung under the test. */
+export function isBedCrash({ failures }: FileRun): boolean {
+  return failures.some(({ detail }) => /\bcode: '?BED_CRASHED\b/.test(detail));
+}
+
+/** Runs a bed test; once more when its guest crashed or hung, after telling `log` of what failed. */
 export async function runBed(run: () => Promise<FileRun>, log: (text: string) => void): Promise<FileRun> {
   const first = await run();
   const { file, failures } = first;
-  if (failures.length === 0) return first;
+  if (!isBedCrash(first)) return first;
   log([fileLine(first, "AGAIN"), ...failureLines("once more:", file, failures), ""].join("\n"));
   const second = await run();
   return second.failures.length > 0 ? second : { ...second, unsteady: failures };
 }
 
 /**
- * Failures with their details, bed tests that passed only when run once more, skipped tests with their reasons, and the
+ * Tests that passed only when run once more, failures with their details, skipped tests with their reasons, and the
  * closing line.
  */
 export function report(runs: readonly FileRun[]): string {

@@ -3,6 +3,7 @@
 // A test is a block (`t.test`, or the file itself) that holds assertions of its own: one test, however many
 // assertions. A block that only holds other blocks is a heading and not counted. Each skip (`t.skip(reason)`, or
 // `t.test(name, {skip: reason})`) is one skipped test, and a block that skips anything itself never counts as passed.
+import { inspect } from "node:util";
 import { Parser, type Result } from "tap-parser";
 
 export interface Failure {
@@ -121,11 +122,16 @@ function failureText(result: Result): string {
   const where = at as { fileName?: string; lineNumber?: number } | undefined;
   if (where?.fileName) lines.push(`  at ${where.fileName}:${where.lineNumber}`);
   for (const [key, value] of Object.entries(rest)) {
-    const text = typeof value === "string" ? value.trimEnd() : JSON.stringify(value);
+    const text = typeof value === "string" ? value.trimEnd() : valueText(value);
     lines.push(...(text.includes("\n") ? [`  ${key}:`, ...indent(text, 4)] : [`  ${key}: ${text}`]));
   }
   if (typeof stack === "string") lines.push("  stack:", ...indent(stack.trimEnd(), 4));
   return lines.join("\n");
+}
+
+/** An error in an error, such as a suppressed one, with its message and code: JSON has neither. */
+function valueText(value: unknown): string {
+  return value instanceof Error ? inspect(value) : JSON.stringify(value);
 }
 
 function indent(text: string, columns: number): string[] {
